@@ -1,0 +1,143 @@
+//! Workflows: what a client sends (`Draft`), what has been checked (`Workflow`), and what a plan says of it.
+//!
+//! Invariant: a `Workflow` is only made by [`Draft::check`], so whoever holds one need not check it again:
+//! ids are unique, `needs` point backwards in a graph without cycles, expressions parse, paths are safe.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::id::{ArtifactId, EngineName, StageId};
+
+/// A workflow as a client wrote it, not yet checked. Its JSON form is the file format of the command line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The stages, in order.
+    pub stages: Vec<StageDraft>,
+    /// What expressions read as `input`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub input: Map<String, Value>,
+    /// Directories of the worker's project that file tools may read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repos: Vec<String>,
+    /// Free labels to find the execution by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Documents that came with the workflow: name as in `docs`, artifact.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub documents: BTreeMap<String, String>,
+    /// Deadline of the whole execution, such as `"30m"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+}
+
+/// A stage as a client wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageDraft {
+    /// The stage's id; by default the engine's name, numbered from the second on (`langgraph2`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The engine.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// The engine's own task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Map<String, Value>>,
+    /// Stages that must have ended before; absent means the previous stage, empty means none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Vec<String>>,
+    /// CEL over `stages`, `input` and `repos`; the stage is skipped unless it is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// What to do when an attempt fails with a retryable error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryDraft>,
+    /// Deadline of one attempt, such as `"30s"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+}
+
+/// A retry policy as a client wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RetryDraft {
+    /// Attempts in all, the first included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Wait before the second attempt; it doubles from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_backoff: Option<String>,
+    /// Longest wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_backoff: Option<String>,
+}
+
+/// A checked workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workflow {
+    /// The stages, in the client's order; never empty.
+    pub stages: Vec<Stage>,
+    /// What expressions read as `input`.
+    pub input: Map<String, Value>,
+    /// Directories that file tools may read.
+    pub repos: Vec<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Documents that came with the workflow.
+    pub documents: BTreeMap<String, ArtifactId>,
+    /// Deadline of the whole execution.
+    pub timeout: Option<Duration>,
+}
+
+/// A checked stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Unique in the workflow.
+    pub id: StageId,
+    /// Who runs it.
+    pub engine: EngineName,
+    /// The engine's own task, templates unresolved.
+    pub task: Map<String, Value>,
+    /// Stages that must have ended before.
+    pub needs: Vec<StageId>,
+    /// Condition, CEL.
+    pub when: Option<String>,
+    /// Retry policy.
+    pub retry: RetryPolicy,
+    /// Deadline of one attempt.
+    pub timeout: Option<Duration>,
+}
+
+/// When and how often a failed attempt is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included; at least 1.
+    pub max_attempts: u32,
+    /// Wait before the second attempt.
+    pub initial_backoff: Duration,
+    /// Longest wait.
+    pub max_backoff: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// Three attempts: enough for a passing fault, few enough to fail within seconds.
+    fn default() -> Self {
+        Self { max_attempts: 3, initial_backoff: Duration::from_secs(1), max_backoff: Duration::from_secs(30) }
+    }
+}
+
+impl RetryPolicy {
+    /// The wait after attempt `failed` (from 1): doubling, without jitter, at most `max_backoff`.
+    pub fn backoff(&self, failed: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(failed.saturating_sub(1).min(30));
+        self.initial_backoff.saturating_mul(factor).min(self.max_backoff)
+    }
+}
+
+impl Workflow {
+    /// The stage with this id.
+    pub fn stage(&self, id: &StageId) -> Option<&Stage> {
+        self.stages.iter().find(|stage| &stage.id == id)
+    }
+}
