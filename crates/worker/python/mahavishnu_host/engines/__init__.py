@@ -1,0 +1,1 @@
+"""One module per engine. Each has `NAME`, `PACKAGES`, `prewarm()` and `async run(task, link)`."""
