@@ -1,0 +1,109 @@
+"""Entry: `python -m mahavishnu_host --engine NAME --socket PATH --isolation process|shared`.
+
+Order matters: the standard streams are redirected before any engine is imported, and the heap is frozen
+before the first fork, so that children share its pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import os
+import platform
+import signal
+import socket
+import sys
+import time
+import traceback
+from importlib import metadata
+from types import ModuleType
+from typing import Any
+
+from . import system, tracing
+from .attempt import Host
+from .framing import encode
+
+EXIT_ENGINE_UNAVAILABLE = 3
+
+
+def main() -> int:
+    arguments = _arguments()
+    system.redirect_standard_streams()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the worker's to handle
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # children end with us
+    began = time.monotonic()
+    try:
+        engine = importlib.import_module(f"mahavishnu_host.engines.{arguments.engine}")
+        tracer = tracing.prepare(arguments.engine)
+        engine.prewarm()
+    except BaseException as error:  # noqa: BLE001 - an import may raise anything, SystemExit too
+        return _unavailable(arguments.socket, error)
+    gc.collect()
+    gc.freeze()
+    connection = _connect(arguments.socket)
+    hello = {
+        "t": "server_hello",
+        "pid": os.getpid(),
+        "versions": _versions(engine),
+        "warm_ms": round((time.monotonic() - began) * 1000),
+    }
+    connection.sendall(encode(hello))
+    server = _server(arguments.isolation, Host(engine, tracer, arguments.socket), connection)
+    try:
+        server.run()
+    finally:
+        server.stop()
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mahavishnu_host", description="The engine host of a Mahavishnu worker.")
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--socket", required=True)
+    parser.add_argument("--isolation", choices=("process", "shared"), default="process")
+    return parser.parse_args()
+
+
+def _server(isolation: str, host: Host, connection: socket.socket) -> Any:
+    if isolation == "shared":
+        from .shared import SharedServer
+
+        return SharedServer(host, connection)
+    from .server import ForkServer
+
+    return ForkServer(host, connection)
+
+
+def _connect(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.connect(path)
+    return connection
+
+
+def _unavailable(path: str, error: BaseException) -> int:
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    print(text, file=sys.stderr)
+    frame = {
+        "t": "server_error",
+        "reason": "ENGINE_UNAVAILABLE",
+        "message": f"{type(error).__name__}: {error}",
+        "traceback": text[-16_000:],
+    }
+    with _connect(path) as connection:
+        connection.sendall(encode(frame))
+    return EXIT_ENGINE_UNAVAILABLE
+
+
+def _versions(engine: ModuleType) -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in engine.PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+if __name__ == "__main__":
+    sys.exit(main())

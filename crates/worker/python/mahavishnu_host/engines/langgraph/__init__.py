@@ -1,0 +1,203 @@
+"""LangGraph: a real `StateGraph` from `workflow`, or the user's own from `graph`.
+
+Output: `{"state": {...}, "path": [nodes in the order they ended], "approved": true|false|null,
+"decision": {...}|null, "model": name|null, "tokens": {"input": n, "output": n}}`.
+
+An `interrupt` pauses the stage. Another process goes on from the checkpoint; nodes that had ended are
+not run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.messages import AIMessageChunk
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+from langgraph.types import Command
+
+from ...api import Approval, Link, Model, Paused, StageError, Task
+from ...summary import nearest, summarise
+from . import checkpoint, graph as graphs, nodes, workflow as workflows
+
+NAME = "langgraph"
+PACKAGES = ("langgraph", "langgraph-checkpoint", "langchain-core", "langchain-openai")
+KEYS = ("workflow", "graph", "input")
+
+_MODES = ["tasks", "messages", "custom"]
+
+
+def prewarm() -> None:
+    """Runs a small graph to its interrupt and beyond, so that a child finds all paths imported."""
+
+    class Quiet(Link):
+        async def progress(self, kind: str, name: str, data: Mapping[str, Any] | None = None) -> None: ...
+
+        async def delta(self, source: str, text: str) -> None: ...
+
+        async def evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any:
+            return None
+
+    async def warm() -> None:
+        spec: dict[str, Any] = {"nodes": [{"name": "warm", "kind": "set", "values": {"x": "1"}}, "approve"]}
+        try:
+            await run(Task("warm", "warm", 1, {"workflow": spec}), Quiet())
+        except Paused:
+            pass
+
+    asyncio.run(warm())
+    nodes.chat_model(Model("http://127.0.0.1:1/v1", "warm"), 1)
+
+
+async def run(task: Task, link: Link) -> dict[str, Any]:
+    """One attempt. Raises `Paused` at an interrupt."""
+    _check(task.task)
+    session = _Session(task, link)
+    if "graph" in task.task:
+        return await session.run(await graphs.referenced(task, session.config), _own_input(task))
+    workflow = workflows.parse(task.task["workflow"])
+    session.config["recursion_limit"] = workflow.max_steps
+    try:
+        graph = graphs.declarative(workflow, task, link)
+    except ValueError as error:  # LangGraph's own rules, such as for names
+        raise StageError("WORKFLOW_INVALID", str(error), field="workflow") from error
+    output = await session.run(graph, graphs.initial_state(task))
+    output["state"].pop("stages", None)  # the later stages get these from where they come from
+    return output
+
+
+class _Session:
+    """One run of one graph: its saver, its stream, what is counted on the way."""
+
+    def __init__(self, task: Task, link: Link) -> None:
+        self._task = task
+        self._link = link
+        self._saver = InMemorySaver()
+        self._usage = UsageMetadataCallbackHandler()
+        self._began: dict[str, float] = {}
+        self._counted: dict[str, Any] = {"path": [], "model": None, "tokens": {"input": 0, "output": 0}}
+        self.config: dict[str, Any] = {
+            "callbacks": [self._usage],
+            "configurable": {
+                "thread_id": f"{task.execution}:{task.stage}",
+                "execution": task.execution,
+                "stage": task.stage,
+                "attempt": task.attempt,
+                "dependencies": dict(task.dependencies),
+                "repos": list(task.repos),
+                "documents": dict(task.documents),
+            },
+        }
+
+    async def run(self, source: StateGraph | Pregel, state: Any) -> dict[str, Any]:
+        graph = self._compile(source)
+        given = await self._restore() if self._task.checkpoint is not None else self._with_stages(graph, state)
+        try:
+            stream = graph.astream(given, self.config, stream_mode=_MODES, subgraphs=True, durability="sync")
+            async for namespace, mode, event in stream:
+                await self._report(namespace, mode, event)
+        except GraphRecursionError as error:
+            raise StageError("LOOP_LIMIT", str(error), field="workflow.max_steps") from error
+        snapshot = await graph.aget_state(self.config)
+        self._count_usage()
+        if snapshot.interrupts:
+            approvals = [_approval(t.name, i) for t in snapshot.tasks for i in t.interrupts]
+            raise Paused(approvals, await checkpoint.dump(self._saver, self.config, self._counted))
+        values = snapshot.values
+        final = dict(values) if isinstance(values, Mapping) else {"value": values}
+        return {
+            "state": final,
+            "path": self._counted["path"],
+            "approved": final.get("approved"),
+            "decision": final.get("decision"),
+            "model": self._counted["model"],
+            "tokens": self._counted["tokens"],
+        }
+
+    def _compile(self, source: StateGraph | Pregel) -> Pregel:
+        if isinstance(source, StateGraph):
+            return source.compile(checkpointer=self._saver)
+        return source.copy(update={"checkpointer": self._saver})
+
+    async def _restore(self) -> Command:
+        thread = self.config["configurable"]["thread_id"]
+        self._counted = await checkpoint.load(self._task.checkpoint or b"", self._saver, thread)
+        decision = self._task.decision
+        if decision is None:
+            raise StageError("DECISION_MISSING", "a paused graph needs a decision to go on")
+        answer: Any = {
+            "approved": decision.approved,
+            "reason": decision.reason,
+            "decided_by": decision.decided_by,
+            "values": dict(decision.values),
+        }
+        # A graph of the user's own may wait for something else than a decision.
+        answer = decision.values.get("resume", answer) if "graph" in self._task.task else answer
+        return Command(resume={decision.approval_key: answer})
+
+    def _with_stages(self, graph: Pregel, state: Any) -> Any:
+        if isinstance(state, dict) and "stages" in graph.channels and "stages" not in state:
+            return state | {"stages": {stage: {"output": out} for stage, out in self._task.dependencies.items()}}
+        return state
+
+    async def _report(self, namespace: tuple[str, ...], mode: str, event: Any) -> None:
+        if mode == "messages":
+            message, metadata = event
+            if isinstance(message, AIMessageChunk) and (text := nodes.text_of(message.content)):
+                await self._link.delta(str(metadata.get("langgraph_node", "")), text)
+        elif mode == "custom":
+            data = event if isinstance(event, Mapping) else {"value": event}
+            await self._link.progress("message", "custom", summarise(data))
+        elif "triggers" in event:
+            self._began[event["id"]] = time.monotonic()
+        else:
+            await self._ended(namespace, event)
+
+    async def _ended(self, namespace: tuple[str, ...], event: Mapping[str, Any]) -> None:
+        if event["error"] or event["interrupts"]:
+            return  # the failure or the pause says it
+        name = event["name"]
+        result = event["result"]
+        update = result.get("__root__", result) if isinstance(result, Mapping) else result
+        data = {
+            "duration_ms": round((time.monotonic() - self._began.pop(event["id"], time.monotonic())) * 1000),
+            "update": summarise(update),
+        }
+        if namespace:
+            data["subgraph"] = [part.partition(":")[0] for part in namespace]
+        else:
+            self._counted["path"].append(name)
+        await self._link.progress("node_update", name, data)
+
+    def _count_usage(self) -> None:
+        for model, usage in self._usage.usage_metadata.items():
+            self._counted["model"] = model
+            self._counted["tokens"]["input"] += usage["input_tokens"]
+            self._counted["tokens"]["output"] += usage["output_tokens"]
+
+
+def _approval(node: str, interrupt: Any) -> Approval:
+    value = interrupt.value
+    if not isinstance(value, Mapping):
+        return Approval(interrupt.id, node, {"value": summarise(value)})
+    title = value.get("title") or value.get("question") or node
+    return Approval(interrupt.id, str(title), {"node": node, **summarise(value)})
+
+
+def _own_input(task: Task) -> Any:
+    given = task.task.get("input", task.input)
+    return {} if given is None else given
+
+
+def _check(task: Mapping[str, Any]) -> None:
+    for key in task:
+        if key not in KEYS:
+            raise StageError("TASK_INVALID", f"unknown key {key}{nearest(key, KEYS)}", field=key)
+    if ("workflow" in task) == ("graph" in task):
+        raise StageError("TASK_INVALID", "a langgraph task has either workflow or graph", field="workflow")

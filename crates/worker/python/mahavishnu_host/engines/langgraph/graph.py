@@ -1,0 +1,103 @@
+"""Graphs: one built from the declarative form, or the user's own by reference.
+
+The state of the declarative form is one dict. An update is merged into it: objects member by member,
+anything else replaces what was there. Parallel updates of different keys therefore do not collide.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.pregel import Pregel
+
+from ...api import Link, StageError, Task
+from ...references import resolve
+from ...summary import nearest
+from . import nodes
+from .workflow import Workflow, target
+
+State = dict[str, Any]
+
+
+def merge(state: State | None, update: State | None) -> State:
+    """The reducer of the declarative state."""
+    merged = dict(state or {})
+    for key, value in (update or {}).items():
+        known = merged.get(key)
+        merged[key] = merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def declarative(workflow: Workflow, task: Task, link: Link) -> StateGraph:
+    """The `StateGraph` that the workflow describes."""
+    graph = StateGraph(Annotated[dict, merge])
+    for node in workflow.nodes.values():
+        graph.add_node(node.name, nodes.build(node, task, link))
+    graph.add_edge(START, workflow.order[0])
+    for name in workflow.nodes:
+        if name not in workflow.routes:
+            graph.add_edge(name, workflow.after(name) or END)
+            continue
+        ends = {to: to or END for to in (None, *workflow.targets[name], *_reachable(workflow, name))}
+        graph.add_conditional_edges(name, _router(workflow, name, link), {to or END: end for to, end in ends.items()})
+    return graph
+
+
+def initial_state(task: Task) -> State:
+    """The workflow's input and the stage's own at the top level, earlier stages under `stages`."""
+    state: State = {}
+    for given in (task.input, task.task.get("input")):
+        if isinstance(given, Mapping):
+            state |= given
+        elif given is not None:
+            state["input"] = given
+    state["stages"] = {stage: {"output": output} for stage, output in task.dependencies.items()}
+    state.setdefault("results", {})
+    return state
+
+
+async def referenced(task: Task, config: Mapping[str, Any]) -> StateGraph | Pregel:
+    """The user's graph: a `StateGraph`, a compiled graph, or a function that makes one."""
+    reference = task.task["graph"]
+    graph = resolve(reference, task.project, "graph")
+    if not isinstance(graph, (StateGraph, Pregel)) and callable(graph):
+        takes_config = bool(inspect.signature(graph).parameters)
+        graph = graph(config) if takes_config else graph()
+        if inspect.isawaitable(graph):
+            graph = await graph
+    if not isinstance(graph, (StateGraph, Pregel)):
+        raise StageError("REFERENCE_INVALID", f"{reference} is a {type(graph).__name__}, not a graph", field="graph")
+    return graph
+
+
+def _reachable(workflow: Workflow, name: str) -> list[str]:
+    """An expression that yields a name may yield any node's."""
+    return list(workflow.nodes) if isinstance(workflow.routes[name], str) else []
+
+
+def _router(workflow: Workflow, name: str, link: Link) -> Any:
+    rule = workflow.routes[name]
+
+    async def by_name(state: State) -> str:
+        chosen = target(await link.evaluate(str(rule), {"state": state}))
+        if chosen is not None and chosen not in workflow.nodes:
+            message = f"the route of {name} yields {chosen!r}, which is not a node{nearest(chosen, workflow.nodes)}"
+            raise StageError("ROUTE_UNKNOWN", message, field=f"workflow.conditional.{name}")
+        return chosen or END
+
+    async def by_conditions(state: State) -> str:
+        for index, route in enumerate(rule):
+            if route.when is None:  # type: ignore[union-attr]
+                return route.to or END  # type: ignore[union-attr]
+            held = await link.evaluate(route.when, {"state": state})  # type: ignore[union-attr]
+            if held is not None and not isinstance(held, bool):
+                message = f"the condition yields {held!r}, neither true nor false"
+                raise StageError("ROUTE_INVALID", message, field=f"workflow.conditional.{name}[{index}].when")
+            if held:
+                return route.to or END  # type: ignore[union-attr]
+        return END
+
+    return by_name if isinstance(rule, str) else by_conditions

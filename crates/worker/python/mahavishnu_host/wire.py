@@ -1,0 +1,97 @@
+"""The attempt connection as the engine's `Link`: frames out, replies in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from . import framing
+from .api import PROGRESS_KINDS, Link, StageError
+
+#: Progress is kept in the history and stays small; an output is where much belongs. In bytes.
+MAX_PROGRESS = 32 * 1024
+#: One shown piece of text, in characters.
+MAX_DELTA = 16 * 1024
+
+
+class Wire(Link):
+    """Writes are awaited until the worker has room, so a flood slows its own attempt only."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._last_call = 0
+
+    async def receive(self) -> dict[str, Any] | None:
+        """The next frame that is not a reply, or None when the worker is gone."""
+        while True:
+            frame = await framing.read(self._reader)
+            if frame is None:
+                self._fail_calls()
+                return None
+            if frame["t"] != "reply":
+                return frame
+            self._resolve(frame)
+
+    async def send(self, frame: Mapping[str, Any]) -> None:
+        """Sends a frame. A worker that is gone is noticed by `receive`, not here."""
+        await self._write(framing.encode(frame))
+
+    async def close(self) -> None:
+        """Ends the connection after everything sent has left."""
+        try:
+            self._writer.close()
+            await self._writer.wait_closed()
+        except ConnectionError:
+            pass
+
+    async def progress(self, kind: str, name: str, data: Mapping[str, Any] | None = None) -> None:
+        if kind not in PROGRESS_KINDS:
+            raise ValueError(f"unknown kind of progress: {kind}")
+        frame = {"t": "progress", "kind": kind, "name": name, "data": data or {}}
+        encoded = framing.encode(frame)
+        if len(encoded) > MAX_PROGRESS:
+            encoded = framing.encode(frame | {"name": name[:256], "data": {"omitted_bytes": len(encoded)}})
+        await self._write(encoded)
+
+    async def delta(self, source: str, text: str) -> None:
+        for start in range(0, len(text), MAX_DELTA):
+            await self.send({"t": "delta", "source": source, "text": text[start : start + MAX_DELTA]})
+
+    async def evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any:
+        return await self._call("evaluate", {"expression": expression, "variables": variables})
+
+    async def _call(self, method: str, params: Mapping[str, Any]) -> Any:
+        self._last_call += 1
+        number = self._last_call
+        answer = self._calls[number] = asyncio.get_running_loop().create_future()
+        try:
+            await self.send({"t": "call", "id": number, "method": method, "params": params})
+            return await answer
+        finally:
+            self._calls.pop(number, None)
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except ConnectionError:
+            pass
+
+    def _resolve(self, frame: Mapping[str, Any]) -> None:
+        answer = self._calls.get(frame.get("id", 0))
+        if answer is None or answer.done():
+            return
+        error = frame.get("error")
+        if error is None:
+            answer.set_result(frame.get("result"))
+        else:
+            reason, message = error.get("reason", "CALL_FAILED"), error.get("message", "")
+            answer.set_exception(StageError(reason, message, retryable=bool(error.get("retryable"))))
+
+    def _fail_calls(self) -> None:
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(ConnectionError("the worker is gone"))
