@@ -1,1 +1,122 @@
-//! Not written yet.
+//! The only crate that knows NATS.
+//!
+//! | module | what goes over it |
+//! |---|---|
+//! | [`log`] | the history of executions: inputs, decisions, reading, tailing |
+//! | [`tasks`] | the task queues, one per engine |
+//! | [`timers`] | durable delays that fire into the inputs |
+//! | [`artifacts`] | large payloads by content hash |
+//! | [`summaries`] | the last known summary of each execution and approval, for lists |
+//! | [`live`] | what is shown and not kept: heartbeats, token deltas, cancel signals |
+//!
+//! Architecture invariant: no type of async-nats is in this crate's public interface.
+
+mod envelope;
+mod error;
+mod streams;
+mod subjects;
+
+pub mod artifacts;
+pub mod live;
+pub mod log;
+pub mod summaries;
+pub mod tasks;
+pub mod timers;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_nats::jetstream;
+
+pub use error::{Error, Result};
+
+/// W3C trace context as it travels in message headers (`traceparent`, `tracestate`).
+pub type Trace = HashMap<String, String>;
+
+/// How to reach NATS and how to lay the streams out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Server addresses, separated by commas: `nats://127.0.0.1:4222`.
+    pub url: String,
+    /// The name that the server shows for this connection.
+    pub name: String,
+    /// A credentials file, where the server asks for one.
+    pub credentials: Option<std::path::PathBuf>,
+    /// Copies of every stream; 1 on one node, 3 on a cluster.
+    pub replicas: usize,
+    /// How long a delivered task or input may stay without a sign of life before somebody else gets it.
+    pub lease: Duration,
+}
+
+impl Options {
+    /// One node, and a lease of five seconds: short enough for a killed worker to be replaced soon, long
+    /// enough for three signs of life even on a busy machine.
+    pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            name: name.into(),
+            credentials: None,
+            replicas: 1,
+            lease: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A connection to the bus. Cheap to clone; reconnects by itself, for ever.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    client: async_nats::Client,
+    js: jetstream::Context,
+    options: std::sync::Arc<Options>,
+}
+
+impl Bus {
+    /// Connects; waits for the server as long as it takes when it is not there yet.
+    ///
+    /// # Errors
+    /// When the address or the credentials are not usable.
+    pub async fn connect(options: Options) -> Result<Self> {
+        let mut connect = async_nats::ConnectOptions::new()
+            .name(&options.name)
+            .retry_on_initial_connect()
+            .event_callback(|event| async move {
+                match event {
+                    async_nats::Event::Connected => tracing::info!("connected to NATS"),
+                    event => tracing::warn!(%event, "NATS connection"),
+                }
+            });
+        if let Some(path) = &options.credentials {
+            connect = connect
+                .credentials_file(path)
+                .await
+                .map_err(|source| Error::Credentials { path: path.clone(), source })?;
+        }
+        let servers: Vec<&str> = options.url.split(',').map(str::trim).collect();
+        let client = connect.connect(servers).await.map_err(Error::new)?;
+        let mut js = jetstream::new(client.clone());
+        js.set_timeout(Duration::from_secs(5));
+        Ok(Self { client, js, options: std::sync::Arc::new(options) })
+    }
+
+    /// Whether the server can be reached now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// The version that the server reports; empty before the first connection.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
+    /// Sends what is buffered and closes.
+    pub async fn close(&self) {
+        if let Err(error) = self.client.drain().await {
+            tracing::warn!(%error, "drain of the NATS connection");
+        }
+    }
+
+    /// See [`Options::lease`].
+    pub fn lease(&self) -> Duration {
+        self.options.lease
+    }
+}

@@ -1,0 +1,102 @@
+//! One form for every message of the history: a protocol buffer, W3C trace headers, and a claim check for
+//! what is too large for a message.
+//!
+//! Invariant: who reads gets what was written, whether it travelled in the message or as an artifact.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use mahavishnu_core::execution::{Fact, Record};
+use mahavishnu_core::id::{ArtifactId, ExecutionId};
+use mahavishnu_proto::{wire, worker};
+use prost::Message as _;
+
+use crate::log::Stored;
+use crate::{Bus, Error, Result, Trace, subjects};
+
+/// A larger body travels as an artifact. Half of the server's default `max_payload`, so that headers and
+/// JetStream's own wrapping always fit.
+const CLAIM_CHECK: usize = 512 * 1024;
+
+/// Header with the artifact that holds the body.
+const BODY: &str = "Mahavishnu-Body";
+
+/// A message on its way: subject, headers, body.
+pub struct Envelope {
+    pub subject: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Envelope {
+    pub fn publish(&self) -> PublishMessage {
+        PublishMessage::build().headers(self.headers.clone()).payload(self.body.clone())
+    }
+}
+
+impl Bus {
+    /// Wraps a fact for its subject; a body over the limit is stored as an artifact first.
+    pub(crate) async fn wrap(&self, id: &ExecutionId, fact: &Fact, trace: &Trace) -> Result<Envelope> {
+        let (subject, body) = match wire::encode(id.as_str(), fact) {
+            wire::Message::Input(input) => (subjects::input(id), input.encode_to_vec()),
+            wire::Message::Decision(decision) => (subjects::decision(id), decision.encode_to_vec()),
+            wire::Message::Task(task) => {
+                let Fact::Scheduled(scheduled) = fact else {
+                    return Err(Error::NotFound);
+                };
+                (subjects::task(&scheduled.engine, id), task.encode_to_vec())
+            }
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in trace {
+            headers.insert(name.as_str(), value.as_str());
+        }
+        let mut body = Bytes::from(body);
+        if body.len() > CLAIM_CHECK {
+            let artifact = self.put_artifact(body).await?;
+            headers.insert(BODY, artifact.as_str());
+            body = Bytes::new();
+        }
+        Ok(Envelope { subject, headers, body })
+    }
+
+    /// Reads a message of the history.
+    pub(crate) async fn unwrap(
+        &self,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        body: Bytes,
+        position: u64,
+        time: DateTime<Utc>,
+    ) -> Result<Stored> {
+        let execution = subjects::execution(subject).ok_or(wire::Error::Missing("execution"))?;
+        let body = match headers.and_then(|headers| headers.get(BODY)) {
+            Some(artifact) => {
+                let artifact = ArtifactId::parse(artifact.as_str()).map_err(wire::Error::Id)?;
+                self.get_artifact(&artifact).await?
+            }
+            None => body,
+        };
+        let fact = match subject.split('.').next() {
+            Some("in") => wire::decode_input(decode::<worker::Input>(body)?)?,
+            Some("task") => Fact::Scheduled(wire::decode_task(decode::<worker::Task>(body)?)?),
+            _ => wire::decode_decision(decode::<worker::Decision>(body)?)?,
+        };
+        Ok(Stored { execution, record: Record { position, time, fact }, trace: trace(headers) })
+    }
+}
+
+fn decode<M: prost::Message + Default>(body: Bytes) -> Result<M, wire::Error> {
+    M::decode(body).map_err(wire::Error::Decode)
+}
+
+fn trace(headers: Option<&HeaderMap>) -> Trace {
+    let Some(headers) = headers else {
+        return Trace::new();
+    };
+    ["traceparent", "tracestate"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), headers.get(name)?.as_str().to_owned())))
+        .collect()
+}

@@ -1,0 +1,43 @@
+//! What can go wrong on the bus.
+
+use std::path::PathBuf;
+
+/// What can go wrong on the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another coordinator decided for this execution in the meantime: fold what it stored and decide again.
+    #[error("another coordinator decided in the meantime")]
+    Conflict,
+    /// There is no such execution or artifact.
+    #[error("not found")]
+    NotFound,
+    /// A message that this version cannot read.
+    #[error("unreadable message")]
+    Unreadable(#[from] mahavishnu_proto::wire::Error),
+    /// The credentials file cannot be read.
+    #[error("cannot read the credentials file {path}")]
+    Credentials {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// More than an artifact may hold.
+    #[error("larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// NATS refused, or cannot be reached.
+    #[error("NATS")]
+    Nats(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    pub(crate) fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Nats(source.into())
+    }
+}
+
+/// `Result` of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,78 @@
+//! What is shown and not kept. Lossy by contract: nothing here may be needed to reach the right end.
+
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt as _};
+use mahavishnu_core::id::{EngineName, ExecutionId, WorkerId};
+use mahavishnu_proto::worker::{Cancel, Heartbeat, Live};
+use prost::Message as _;
+
+use crate::{Bus, Error, Result, subjects};
+
+impl Bus {
+    /// Shows something to whoever watches the execution now.
+    pub async fn show(&self, id: &ExecutionId, live: &Live) {
+        self.send(subjects::live(id), live.encode_to_vec()).await;
+    }
+
+    /// What is shown of one execution.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn shown(&self, id: &ExecutionId) -> Result<BoxStream<'static, Live>> {
+        let messages = self.client.subscribe(subjects::live(id)).await.map_err(Error::new)?;
+        Ok(messages.filter_map(|message| async move { Live::decode(message.payload).ok() }).boxed())
+    }
+
+    /// Tells that a worker is there.
+    pub async fn heartbeat(&self, engine: &EngineName, worker: &WorkerId, heartbeat: &Heartbeat) {
+        self.send(subjects::heartbeat(engine, worker), heartbeat.encode_to_vec()).await;
+    }
+
+    /// The heartbeats of all workers.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn heartbeats(&self) -> Result<BoxStream<'static, Heartbeat>> {
+        let messages = self.client.subscribe(subjects::HEARTBEATS).await.map_err(Error::new)?;
+        Ok(messages.filter_map(|message| async move { Heartbeat::decode(message.payload).ok() }).boxed())
+    }
+
+    /// Asks every worker for a heartbeat.
+    pub async fn ping_workers(&self) {
+        self.send(subjects::WORKER_PING.to_owned(), Vec::new()).await;
+    }
+
+    /// Requests for a heartbeat.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn worker_pings(&self) -> Result<BoxStream<'static, ()>> {
+        let messages = self.client.subscribe(subjects::WORKER_PING).await.map_err(Error::new)?;
+        Ok(messages.map(drop).boxed())
+    }
+
+    /// Has workers stop what they run for an execution that has ended.
+    pub async fn cancel_attempts(&self, id: &ExecutionId, reason: &str) {
+        self.send(subjects::cancel(id), Cancel { reason: reason.to_owned() }.encode_to_vec()).await;
+    }
+
+    /// Executions whose attempts are to stop, with the reason.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn cancelled_attempts(&self) -> Result<BoxStream<'static, (ExecutionId, String)>> {
+        let messages = self.client.subscribe(subjects::CANCELS).await.map_err(Error::new)?;
+        Ok(messages
+            .filter_map(|message| async move {
+                let cancel = Cancel::decode(message.payload).ok()?;
+                Some((subjects::execution(&message.subject)?, cancel.reason))
+            })
+            .boxed())
+    }
+
+    async fn send(&self, subject: String, body: Vec<u8>) {
+        if let Err(error) = self.client.publish(subject, Bytes::from(body)).await {
+            tracing::debug!(%error, "not shown");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The history of executions.
+//!
+//! Invariants:
+//! - A decision is stored only if no coordinator stored one for the execution since `after` ([`Error::Conflict`]).
+//! - [`Bus::history`] and [`Tail`] give records in stream order, without gaps.
+//! - An input stays with the coordinators until it is acknowledged, and comes again if it is not.
+
+use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, push};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::{Acker, PublishMessage};
+use backon::{ExponentialBuilder, Retryable as _};
+use chrono::{DateTime, Utc};
+use futures::stream::{BoxStream, StreamExt as _};
+use mahavishnu_core::execution::{Fact, Record};
+use mahavishnu_core::id::ExecutionId;
+
+use crate::{Bus, Error, Result, Trace, streams, subjects};
+
+/// A record of the history with the execution that it belongs to.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The record.
+    pub record: Record,
+    /// The trace context that it was published under.
+    pub trace: Trace,
+}
+
+/// An input that is to be acted upon.
+pub struct InputDelivery {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The input's position in the history.
+    pub position: u64,
+    /// When this copy was delivered; above 1 for one that was not acknowledged before.
+    pub delivery: u32,
+    acker: Acker,
+}
+
+impl InputDelivery {
+    /// Everything that the input caused is stored.
+    pub async fn ack(self) {
+        if let Err(error) = self.acker.ack().await {
+            // It comes again, and finds nothing to do.
+            tracing::debug!(%error, "input not acknowledged");
+        }
+    }
+}
+
+/// Every record of every execution, in stream order, from some position on.
+pub struct Tail {
+    /// The position that the tail starts after.
+    pub start: u64,
+    /// What follows.
+    pub items: BoxStream<'static, TailItem>,
+}
+
+/// What a tail gives.
+pub enum TailItem {
+    /// A record.
+    Record(Stored),
+    /// A message that this version cannot read. It has no number and no effect, for every reader alike.
+    Unreadable {
+        /// The execution, when the subject names one.
+        execution: Option<ExecutionId>,
+        /// Its position.
+        position: u64,
+        /// What is wrong with it.
+        error: Error,
+    },
+    /// The connection is disturbed; the tail goes on where it was.
+    Disturbed(Error),
+}
+
+impl Bus {
+    /// Stores the first record of an execution, if it has none.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the execution exists.
+    pub async fn accept(&self, id: &ExecutionId, fact: &Fact, trace: &Trace) -> Result<u64> {
+        let envelope = self.wrap(id, fact, trace).await?;
+        let message = envelope.publish().expected_last_subject_sequence(0);
+        self.store(&envelope.subject, message).await
+    }
+
+    /// Stores an input, unconditionally.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached for some time.
+    pub async fn input(&self, id: &ExecutionId, fact: &Fact, trace: &Trace) -> Result<u64> {
+        let envelope = self.wrap(id, fact, trace).await?;
+        self.store(&envelope.subject, envelope.publish()).await
+    }
+
+    /// Stores a decision, if `after` is the position of the last one.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it is not, which is also the answer to the repetition of a write whose
+    /// acknowledgement was lost.
+    pub async fn decide(&self, id: &ExecutionId, fact: &Fact, after: u64, trace: &Trace) -> Result<u64> {
+        let envelope = self.wrap(id, fact, trace).await?;
+        let message = envelope
+            .publish()
+            .expected_last_subject_sequence(after)
+            .header("Nats-Expected-Last-Subject-Sequence-Subject", subjects::decided(id));
+        self.store(&envelope.subject, message).await
+    }
+
+    /// The whole history of one execution, as the stream's leader has it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none.
+    pub async fn history(&self, id: &ExecutionId) -> Result<Vec<Stored>> {
+        let inputs = self.read_subject(&subjects::input(id)).await?;
+        let Some(Stored { record: Record { fact: Fact::Accepted(accepted), .. }, .. }) = inputs.first()
+        else {
+            return Err(Error::NotFound);
+        };
+        let mut subjects = vec![subjects::decision(id)];
+        let mut engines: Vec<_> = accepted.workflow.stages.iter().map(|stage| &stage.engine).collect();
+        engines.sort_unstable();
+        engines.dedup();
+        subjects.extend(engines.into_iter().map(|engine| subjects::task(engine, id)));
+        let others =
+            futures::future::try_join_all(subjects.iter().map(|subject| self.read_subject(subject))).await?;
+        let mut all = inputs;
+        all.extend(others.into_iter().flatten());
+        all.sort_unstable_by_key(|stored| stored.record.position);
+        Ok(all)
+    }
+
+    async fn read_subject(&self, subject: &str) -> Result<Vec<Stored>> {
+        let stream = self.history_stream().await?;
+        let mut records = Vec::new();
+        let mut next = 1;
+        loop {
+            let message = match stream.get_first_raw_message_by_subject(subject, next).await {
+                Ok(message) => message,
+                Err(error) if is_not_found(&error) => return Ok(records),
+                Err(error) => return Err(Error::new(error)),
+            };
+            next = message.sequence + 1;
+            let time = time(message.time);
+            let body = message.payload;
+            match self.unwrap(subject, Some(&message.headers), body, message.sequence, time).await {
+                Ok(stored) => records.push(stored),
+                // Every reader passes over it, so all number the records alike.
+                Err(Error::Unreadable(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, subject, "unreadable record");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Follows the whole stream from now on. Reconnects and fills its gaps by itself.
+    ///
+    /// # Errors
+    /// When the stream does not exist or cannot be reached.
+    pub async fn tail(&self) -> Result<Tail> {
+        let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
+        let start = stream.cached_info().state.last_sequence;
+        let consumer = stream
+            .create_consumer(push::OrderedConfig {
+                deliver_subject: self.client.new_inbox(),
+                filter_subjects: [subjects::INPUTS, subjects::TASKS, subjects::DECISIONS]
+                    .map(str::to_owned)
+                    .to_vec(),
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start + 1 },
+                ..push::OrderedConfig::default()
+            })
+            .await
+            .map_err(Error::new)?;
+        let messages = consumer.messages().await.map_err(Error::new)?;
+        let bus = self.clone();
+        let items = messages.then(move |message| {
+            let bus = bus.clone();
+            async move {
+                let message = match message {
+                    Ok(message) => message,
+                    Err(error) => return TailItem::Disturbed(Error::new(error)),
+                };
+                let (position, time) = match message.info() {
+                    Ok(info) => (info.stream_sequence, time(info.published)),
+                    Err(error) => return TailItem::Disturbed(Error::Nats(error)),
+                };
+                let body = message.payload.clone();
+                match bus.unwrap(&message.subject, message.headers.as_ref(), body, position, time).await {
+                    Ok(stored) => TailItem::Record(stored),
+                    Err(error) => TailItem::Unreadable {
+                        execution: subjects::execution(&message.subject),
+                        position,
+                        error,
+                    },
+                }
+            }
+        });
+        Ok(Tail { start, items: items.boxed() })
+    }
+
+    /// The inputs that the coordinators share: each goes to one of them, until it is acknowledged.
+    ///
+    /// # Errors
+    /// When the consumer does not exist or cannot be reached.
+    pub async fn inputs(&self) -> Result<BoxStream<'static, Result<InputDelivery>>> {
+        let consumer: PullConsumer = self
+            .js
+            .get_consumer_from_stream(streams::COORDINATORS, streams::HISTORY)
+            .await
+            .map_err(Error::new)?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(1_000)
+            .heartbeat(std::time::Duration::from_secs(5))
+            .messages()
+            .await
+            .map_err(Error::new)?;
+        Ok(messages
+            .map(|message| {
+                let (message, acker) = message.map_err(Error::new)?.split();
+                let (position, delivery) = acked_info(&message)?;
+                let execution = subjects::execution(&message.subject).ok_or(Error::NotFound)?;
+                Ok(InputDelivery { execution, position, delivery, acker })
+            })
+            .boxed())
+    }
+
+    pub(crate) async fn store(&self, subject: &str, message: PublishMessage) -> Result<u64> {
+        let publish = || async {
+            let ack = self.js.send_publish(subject.to_owned(), message.clone()).await?;
+            ack.await
+        };
+        let ack = publish
+            .retry(ExponentialBuilder::default().with_jitter().with_max_times(8))
+            .when(is_transient)
+            .await;
+        match ack {
+            Ok(ack) => Ok(ack.sequence),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(Error::Conflict),
+            Err(error) => Err(Error::new(error)),
+        }
+    }
+}
+
+/// Stream sequence and delivery count out of a message's reply subject.
+pub(crate) fn acked_info(message: &async_nats::Message) -> Result<(u64, u32)> {
+    // $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or with domain
+    // and account hash before the stream, and a random token at the end.
+    let reply = message.reply.as_deref().unwrap_or_default();
+    let tokens: Vec<&str> = reply.split('.').collect();
+    let first = if tokens.len() > 9 { 6 } else { 4 };
+    let number = |n: usize| tokens.get(n).and_then(|token| token.parse::<u64>().ok());
+    match (number(first), number(first + 1)) {
+        (Some(delivered), Some(sequence)) => Ok((sequence, u32::try_from(delivered).unwrap_or(u32::MAX))),
+        _ => Err(Error::new(format!("message without JetStream metadata: {reply:?}"))),
+    }
+}
+
+/// Whether the same write may succeed a little later. `Other` holds "another write is in flight" (10164),
+/// which the client does not name, and passing server faults.
+fn is_transient(error: &PublishError) -> bool {
+    match error.kind() {
+        PublishErrorKind::StreamNotFound
+        | PublishErrorKind::TimedOut
+        | PublishErrorKind::BrokenPipe
+        | PublishErrorKind::MaxAckPending => true,
+        PublishErrorKind::Other => {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            ["10164", "10008", "10158", "10167"].iter().any(|code| cause.contains(code))
+        }
+        PublishErrorKind::WrongLastMessageId
+        | PublishErrorKind::WrongLastSequence
+        | PublishErrorKind::MaxPayloadExceeded => false,
+    }
+}
+
+fn is_not_found(error: &async_nats::jetstream::stream::RawMessageError) -> bool {
+    matches!(error.kind(), async_nats::jetstream::stream::LastRawMessageErrorKind::NoMessageFound)
+}
+
+pub(crate) fn time(time: impl Into<std::time::SystemTime>) -> DateTime<Utc> {
+    time.into().into()
+}

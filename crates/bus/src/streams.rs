@@ -1,0 +1,106 @@
+//! The streams and durable consumers, made by the coordinator when it starts.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{object_store, stream};
+use mahavishnu_core::id::EngineName;
+
+use crate::{Bus, Error, Result, subjects};
+
+pub const HISTORY: &str = "MAHAVISHNU_HISTORY";
+pub const SUMMARIES: &str = "MAHAVISHNU_SUMMARIES";
+pub const ARTIFACTS: &str = "MAHAVISHNU_ARTIFACTS";
+pub const COORDINATORS: &str = "coordinators";
+
+/// Unacknowledged inputs that the coordinators may hold together: as many executions as move at once.
+const MAX_INPUTS_IN_FLIGHT: i64 = 10_000;
+
+pub fn task_consumer(engine: &EngineName) -> String {
+    format!("task-{engine}")
+}
+
+impl Bus {
+    /// Makes or updates every stream, and the consumers of the coordinators and of these engines.
+    ///
+    /// # Errors
+    /// When the server refuses, or has no JetStream.
+    pub async fn ensure(&self, engines: impl IntoIterator<Item = &EngineName>) -> Result<()> {
+        let history = Config {
+            name: HISTORY.to_owned(),
+            description: Some("histories of executions".to_owned()),
+            subjects: [subjects::INPUTS, subjects::TASKS, subjects::DECISIONS, subjects::TIMERS]
+                .map(str::to_owned)
+                .to_vec(),
+            retention: RetentionPolicy::Limits,
+            // Never drop an old message to take a new one: a full stream refuses, and says so.
+            discard: DiscardPolicy::New,
+            allow_message_schedules: true,
+            allow_message_ttl: true,
+            // The stream has no use for deduplication; the shortest window keeps its table small.
+            duplicate_window: Duration::from_millis(100),
+            ..self.stream_config()
+        };
+        let summaries = Config {
+            name: SUMMARIES.to_owned(),
+            description: Some("last summary of each execution and approval".to_owned()),
+            subjects: vec![subjects::SUMMARIES.to_owned()],
+            max_messages_per_subject: 1,
+            allow_rollup: true,
+            duplicate_window: Duration::from_millis(100),
+            ..self.stream_config()
+        };
+        for config in [history, summaries] {
+            self.js.create_or_update_stream(config).await.map_err(Error::new)?;
+        }
+        if self.js.get_object_store(ARTIFACTS).await.is_err() {
+            self.js
+                .create_object_store(object_store::Config {
+                    bucket: ARTIFACTS.to_owned(),
+                    description: Some("payloads by content hash".to_owned()),
+                    num_replicas: self.options.replicas,
+                    ..object_store::Config::default()
+                })
+                .await
+                .map_err(Error::new)?;
+        }
+        self.ensure_consumer(COORDINATORS.to_owned(), subjects::INPUTS.to_owned(), MAX_INPUTS_IN_FLIGHT)
+            .await?;
+        for engine in engines {
+            // Unlimited: what is in flight is bounded by the workers' slots.
+            self.ensure_consumer(task_consumer(engine), subjects::tasks_of(engine), -1).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_consumer(&self, name: String, filter: String, in_flight: i64) -> Result<()> {
+        let config = pull::Config {
+            durable_name: Some(name),
+            filter_subject: filter,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: self.options.lease,
+            deliver_policy: DeliverPolicy::All,
+            max_ack_pending: in_flight,
+            max_deliver: -1,
+            max_waiting: 10_000,
+            ..pull::Config::default()
+        };
+        self.js.create_consumer_on_stream(config, HISTORY).await.map_err(Error::new)?;
+        Ok(())
+    }
+
+    fn stream_config(&self) -> Config {
+        Config {
+            storage: StorageType::File,
+            num_replicas: self.options.replicas,
+            allow_direct: true,
+            ..Config::default()
+        }
+    }
+
+    /// The history stream, without asking for its state.
+    pub(crate) async fn history_stream(&self) -> Result<stream::Stream<()>> {
+        self.js.get_stream_no_info(HISTORY).await.map_err(Error::new)
+    }
+}

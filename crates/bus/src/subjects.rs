@@ -1,0 +1,94 @@
+//! The subjects, in one place.
+//!
+//! ```text
+//! in.<execution>                  inputs, unconditional                       stream HISTORY
+//! task.<engine>.<execution>       a stage is scheduled: the task itself       stream HISTORY
+//! dec.h.<execution>               the coordinators' other decisions           stream HISTORY
+//! timer.<execution>.<name>        schedules that fire into in.<execution>     stream HISTORY
+//! sum.execution.<execution>       last summary                                stream SUMMARIES
+//! sum.approval.<approval id>      last summary                                stream SUMMARIES
+//! live.<execution>                started, token deltas                       core, not kept
+//! worker.<engine>.<worker>        heartbeats                                  core, not kept
+//! worker-ping                     asks every worker for a heartbeat           core, not kept
+//! cancel.<execution>              workers stop what they run for it           core, not kept
+//! ```
+//!
+//! Architecture invariant: `*.*.<execution>` matches what coordinators write conditionally, and nothing
+//! that anybody writes unconditionally. `in.<execution>` has two tokens; a timer's third token is its name.
+
+use mahavishnu_core::id::{EngineName, ExecutionId, WorkerId};
+
+pub const INPUTS: &str = "in.*";
+pub const TASKS: &str = "task.*.*";
+pub const DECISIONS: &str = "dec.h.*";
+pub const TIMERS: &str = "timer.*.>";
+pub const SUMMARIES: &str = "sum.>";
+pub const HEARTBEATS: &str = "worker.*.*";
+pub const WORKER_PING: &str = "worker-ping";
+pub const CANCELS: &str = "cancel.*";
+
+pub fn input(id: &ExecutionId) -> String {
+    format!("in.{id}")
+}
+
+pub fn task(engine: &EngineName, id: &ExecutionId) -> String {
+    format!("task.{engine}.{id}")
+}
+
+pub fn tasks_of(engine: &EngineName) -> String {
+    format!("task.{engine}.*")
+}
+
+pub fn decision(id: &ExecutionId) -> String {
+    format!("dec.h.{id}")
+}
+
+/// The one filter of every conditional write of an execution.
+pub fn decided(id: &ExecutionId) -> String {
+    format!("*.*.{id}")
+}
+
+pub fn timer(id: &ExecutionId, name: &str) -> String {
+    // The prefix keeps a timer whose name is an execution id from looking like a decision.
+    format!("timer.{id}.t-{name}")
+}
+
+pub fn live(id: &ExecutionId) -> String {
+    format!("live.{id}")
+}
+
+pub fn heartbeat(engine: &EngineName, worker: &WorkerId) -> String {
+    format!("worker.{engine}.{worker}")
+}
+
+pub fn cancel(id: &ExecutionId) -> String {
+    format!("cancel.{id}")
+}
+
+/// The execution that a history subject belongs to.
+pub fn execution(subject: &str) -> Option<ExecutionId> {
+    subject.rsplit('.').next().and_then(|token| ExecutionId::parse(token).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// NATS wildcard matching, for subjects without `>`.
+    fn matches(filter: &str, subject: &str) -> bool {
+        let (filter, subject): (Vec<_>, Vec<_>) = (filter.split('.').collect(), subject.split('.').collect());
+        filter.len() == subject.len() && filter.iter().zip(&subject).all(|(f, s)| *f == "*" || f == s)
+    }
+
+    #[test]
+    fn the_condition_covers_decisions_and_nothing_unconditional() {
+        let id = ExecutionId::parse("e1").unwrap();
+        let engine = EngineName::parse("agno").unwrap();
+        let filter = decided(&id);
+        assert!(matches(&filter, &task(&engine, &id)));
+        assert!(matches(&filter, &decision(&id)));
+        assert!(!matches(&filter, &input(&id)));
+        assert!(!matches(&filter, &timer(&id, "e1")));
+        assert!(!matches(&filter, &decision(&ExecutionId::parse("e2").unwrap())));
+    }
+}

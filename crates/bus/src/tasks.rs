@@ -1,0 +1,117 @@
+//! The task queues, one per engine.
+//!
+//! Invariants:
+//! - One [`Delivery`] per free slot: nothing is fetched to wait in the client.
+//! - A task is acknowledged only after its own result is stored.
+//! - A delivery without a sign of life for a lease's time goes to another worker.
+
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::message::Acker;
+use futures::StreamExt as _;
+use mahavishnu_core::execution::{Fact, Task};
+use mahavishnu_core::id::{EngineName, ExecutionId};
+
+use crate::{Bus, Error, Result, Trace, log, streams};
+
+/// How long one request for a task waits before it is repeated.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The tasks of one engine.
+#[derive(Clone)]
+pub struct TaskQueue {
+    bus: Bus,
+    consumer: PullConsumer,
+}
+
+/// One receipt of a task.
+pub struct Delivery {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// What to do.
+    pub task: Task,
+    /// Which receipt this is, from 1.
+    pub delivery: u32,
+    /// The trace context of whoever scheduled it.
+    pub trace: Trace,
+    acker: Acker,
+}
+
+impl Bus {
+    /// The queue of an engine.
+    ///
+    /// # Errors
+    /// While no coordinator has made it.
+    pub async fn task_queue(&self, engine: &EngineName) -> Result<TaskQueue> {
+        let consumer = self
+            .js
+            .get_consumer_from_stream(streams::task_consumer(engine), streams::HISTORY)
+            .await
+            .map_err(Error::new)?;
+        Ok(TaskQueue { bus: self.clone(), consumer })
+    }
+}
+
+impl TaskQueue {
+    /// Waits for one task; `None` when there was none for a while.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached, or the message cannot be read (it is then given back).
+    pub async fn next(&self) -> Result<Option<Delivery>> {
+        let mut batch = self
+            .consumer
+            .batch()
+            .max_messages(1)
+            .expires(PATIENCE)
+            .heartbeat(PATIENCE / 4)
+            .messages()
+            .await
+            .map_err(Error::new)?;
+        let Some(message) = batch.next().await else {
+            return Ok(None);
+        };
+        let (message, acker) = message.map_err(Error::Nats)?.split();
+        let (position, delivery) = log::acked_info(&message)?;
+        // A task's own time is of no use to a worker.
+        let stored = self
+            .bus
+            .unwrap(
+                &message.subject,
+                message.headers.as_ref(),
+                message.payload,
+                position,
+                chrono::DateTime::UNIX_EPOCH,
+            )
+            .await?;
+        let Fact::Scheduled(task) = stored.record.fact else {
+            return Err(Error::NotFound);
+        };
+        Ok(Some(Delivery { execution: stored.execution, task, delivery, trace: stored.trace, acker }))
+    }
+}
+
+impl Delivery {
+    /// Extends the lease.
+    pub async fn progress(&self) {
+        self.send(AckKind::Progress).await;
+    }
+
+    /// The result is stored.
+    pub async fn ack(&self) {
+        self.send(AckKind::Ack).await;
+    }
+
+    /// Gives the task back, to be delivered again after `delay`.
+    pub async fn give_back(&self, delay: Duration) {
+        self.send(AckKind::Nak(Some(delay))).await;
+    }
+
+    async fn send(&self, kind: AckKind) {
+        if let Err(error) = self.acker.ack_with(kind).await {
+            // Lost: the task is delivered again, and the history decides which result counts.
+            tracing::debug!(%error, execution = %self.execution, stage = %self.task.stage, "task not acknowledged");
+        }
+    }
+}

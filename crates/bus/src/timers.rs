@@ -1,0 +1,35 @@
+//! Durable delays: JetStream message schedules that fire into an execution's inputs.
+//!
+//! Invariant: setting the same timer again replaces it, so a crash between a timer and the fact that relies
+//! on it is mended by doing both again.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use mahavishnu_core::execution::{Fact, Timer};
+use mahavishnu_core::id::ExecutionId;
+
+use crate::{Bus, Result, Trace, subjects};
+
+impl Bus {
+    /// Has `timer` fire at `at`. The server's resolution is a second.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached for some time.
+    pub async fn set_timer(
+        &self,
+        id: &ExecutionId,
+        timer: &Timer,
+        at: DateTime<Utc>,
+        trace: &Trace,
+    ) -> Result<()> {
+        let name = match timer {
+            Timer::Retry { stage, attempt } => format!("retry.{stage}.{attempt}"),
+            Timer::Deadline => "deadline".to_owned(),
+        };
+        let envelope = self.wrap(id, &Fact::TimerFired(timer.clone()), trace).await?;
+        let message = envelope
+            .publish()
+            .header("Nats-Schedule", format!("@at {}", at.to_rfc3339_opts(SecondsFormat::Nanos, true)))
+            .header("Nats-Schedule-Target", envelope.subject.as_str());
+        self.store(&subjects::timer(id, &name), message).await.map(drop)
+    }
+}

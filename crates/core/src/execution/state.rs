@@ -1,0 +1,309 @@
+//! The state of an execution: the fold of its records.
+//!
+//! | fact | takes effect when | the stage becomes |
+//! |---|---|---|
+//! | `Scheduled` | always (the log's condition ordered it) | `Scheduled` |
+//! | `Completed`, `Failed`, `Paused` | its attempt and resume are the current ones and none of the three came before | `Completed`, `Failed`, `Paused` |
+//! | `Progressed` | its attempt is the current one | unchanged |
+//! | `Decided` | the stage is paused with this attempt and resume, and has the question | `Decided` |
+//! | `TimerFired(Retry)` | the stage is in back-off for this attempt | `Due` |
+//! | `Skipped`, `RetryScheduled` | always | `Skipped`, `Backoff` |
+//! | terminal facts | always | unchanged |
+//!
+//! Architecture invariant: anything after a terminal fact, and anything that does not take effect by this
+//! table, is void: kept, numbered, shown, and never applied. Folding the same records gives the same state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::fact::{Accepted, Decided, Fact, Failure, Object, Origin, Paused, Record, Timer};
+use crate::id::StageId;
+use crate::workflow::{Stage, Workflow};
+
+/// Why a record has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Void {
+    /// The execution had ended.
+    AfterEnd,
+    /// The execution was accepted before.
+    AlreadyAccepted,
+    /// It belongs to an attempt that is not, or no longer, the current one.
+    StaleAttempt,
+    /// The attempt already has a result.
+    DuplicateResult,
+    /// Nobody asked, or somebody decided before.
+    NotPending,
+    /// The stage is not in this workflow, or there is no workflow.
+    Unknown,
+}
+
+impl Void {
+    /// A stable code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::AfterEnd => "AFTER_END",
+            Self::AlreadyAccepted => "ALREADY_ACCEPTED",
+            Self::StaleAttempt => "STALE_ATTEMPT",
+            Self::DuplicateResult => "DUPLICATE_RESULT",
+            Self::NotPending => "NOT_PENDING",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every stage completed or was skipped.
+    Completed,
+    /// A stage failed, or the deadline passed.
+    Failed {
+        /// The stage at fault.
+        stage: Option<StageId>,
+        /// What went wrong.
+        error: Failure,
+    },
+    /// Somebody asked for it.
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a stage stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// Its dependencies have not ended, or nobody has decided yet.
+    Pending,
+    /// A task is published.
+    Scheduled,
+    /// The attempt waits for people.
+    Paused(Paused),
+    /// Somebody decided; the attempt is to be continued.
+    Decided(Paused, Decided),
+    /// The attempt failed; what follows is not decided yet.
+    Failed(Failure, DateTime<Utc>),
+    /// The next attempt waits for its time.
+    Backoff(Failure, DateTime<Utc>),
+    /// The next attempt may start.
+    Due,
+    /// It has its result.
+    Completed(Arc<Object>),
+    /// It does not run.
+    Skipped(String),
+}
+
+/// A stage of an execution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageState {
+    /// The present attempt, from 1; 0 before the first.
+    pub attempt: u32,
+    /// How many approvals the present attempt has passed.
+    pub resume: u32,
+    /// Where it stands.
+    pub phase: Phase,
+}
+
+impl StageState {
+    const NEW: Self = Self { attempt: 0, resume: 0, phase: Phase::Pending };
+
+    /// It has ended, rightly: stages that need it may start.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Completed(_) | Phase::Skipped(_))
+    }
+}
+
+/// An execution, as far as its records tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// What it runs; `None` before `Accepted`.
+    pub accepted: Option<Accepted>,
+    /// When it was accepted.
+    pub created: Option<DateTime<Utc>>,
+    /// When its last record was stored.
+    pub updated: Option<DateTime<Utc>>,
+    /// Its stages, in the workflow's order.
+    pub stages: Vec<StageState>,
+    /// Somebody asked to cancel: why.
+    pub cancel: Option<String>,
+    /// Its deadline has passed.
+    pub deadline_passed: bool,
+    /// How and when it ended.
+    pub end: Option<(End, DateTime<Utc>)>,
+    /// The number of its last event.
+    pub sequence: u64,
+    /// The position of its last record.
+    pub position: u64,
+    /// The position of the last of the coordinators' own records: what the next one is conditional on.
+    pub decided: u64,
+}
+
+impl State {
+    /// Folds one record; gives its event number and whether it is void.
+    pub fn apply(&mut self, record: &Record) -> (u64, Option<Void>) {
+        self.sequence += 1;
+        self.position = record.position;
+        self.updated = Some(record.time);
+        if matches!(record.fact, Fact::Scheduled(_) | Fact::Skipped { .. } | Fact::RetryScheduled { .. })
+            || record.fact.is_terminal()
+        {
+            self.decided = record.position;
+        }
+        (self.sequence, self.transition(record).err())
+    }
+
+    /// What it runs.
+    pub fn workflow(&self) -> Option<&Arc<Workflow>> {
+        self.accepted.as_ref().map(|accepted| &accepted.workflow)
+    }
+
+    /// The execution's deadline.
+    pub fn deadline(&self) -> Option<DateTime<Utc>> {
+        let timeout = chrono::Duration::from_std(self.workflow()?.timeout?).ok()?;
+        self.created?.checked_add_signed(timeout)
+    }
+
+    /// A stage by id.
+    pub fn stage(&self, id: &StageId) -> Option<&StageState> {
+        self.stages.get(self.index(id)?)
+    }
+
+    /// Each stage with its definition.
+    pub fn iter(&self) -> impl Iterator<Item = (&Stage, &StageState)> {
+        let stages = self.workflow().map(|workflow| workflow.stages.as_slice()).unwrap_or_default();
+        stages.iter().zip(&self.stages)
+    }
+
+    /// The outputs of the completed stages.
+    pub fn outputs(&self) -> BTreeMap<StageId, Arc<Object>> {
+        self.iter()
+            .filter_map(|(stage, state)| match &state.phase {
+                Phase::Completed(output) => Some((stage.id.clone(), Arc::clone(output))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Nothing runs, and at least one stage waits for a person.
+    pub fn is_waiting(&self) -> bool {
+        let mut paused = false;
+        for stage in &self.stages {
+            match stage.phase {
+                Phase::Paused(_) => paused = true,
+                Phase::Pending | Phase::Completed(_) | Phase::Skipped(_) => {}
+                _ => return false,
+            }
+        }
+        paused
+    }
+
+    fn index(&self, id: &StageId) -> Option<usize> {
+        self.workflow()?.stages.iter().position(|stage| &stage.id == id)
+    }
+
+    fn stage_mut(&mut self, id: &StageId) -> Result<&mut StageState, Void> {
+        let index = self.index(id).ok_or(Void::Unknown)?;
+        self.stages.get_mut(index).ok_or(Void::Unknown)
+    }
+
+    /// The stage, if `origin` is its current attempt.
+    fn current(&mut self, origin: &Origin) -> Result<&mut StageState, Void> {
+        let stage = self.stage_mut(&origin.stage)?;
+        if (stage.attempt, stage.resume) == (origin.attempt, origin.resume) {
+            Ok(stage)
+        } else {
+            Err(Void::StaleAttempt)
+        }
+    }
+
+    /// The first result of the current attempt decides it.
+    fn settle(&mut self, origin: &Origin, phase: Phase) -> Result<(), Void> {
+        let stage = self.current(origin)?;
+        if stage.phase != Phase::Scheduled {
+            return Err(Void::DuplicateResult);
+        }
+        stage.phase = phase;
+        Ok(())
+    }
+
+    fn finish(&mut self, end: End, time: DateTime<Utc>) -> Result<(), Void> {
+        self.end = Some((end, time));
+        Ok(())
+    }
+
+    fn transition(&mut self, record: &Record) -> Result<(), Void> {
+        if self.end.is_some() {
+            return Err(Void::AfterEnd);
+        }
+        match &record.fact {
+            Fact::Accepted(accepted) => {
+                if self.accepted.is_some() {
+                    return Err(Void::AlreadyAccepted);
+                }
+                self.created = Some(record.time);
+                self.stages = vec![StageState::NEW; accepted.workflow.stages.len()];
+                self.accepted = Some(accepted.clone());
+                Ok(())
+            }
+            Fact::Progressed(progressed) => self.current(&progressed.origin).map(drop),
+            Fact::Completed(done) => self.settle(&done.origin, Phase::Completed(Arc::clone(&done.output))),
+            Fact::Failed(failed) => {
+                self.settle(&failed.origin, Phase::Failed(failed.error.clone(), record.time))
+            }
+            Fact::Paused(paused) => self.settle(&paused.origin, Phase::Paused(paused.clone())),
+            Fact::Decided(decided) => {
+                let stage = self.stage_mut(&decided.stage)?;
+                let same = (stage.attempt, stage.resume) == (decided.attempt, decided.resume);
+                match &stage.phase {
+                    Phase::Paused(paused) if same && (decided.question as usize) < paused.questions.len() => {
+                        stage.phase = Phase::Decided(paused.clone(), decided.clone());
+                        Ok(())
+                    }
+                    _ => Err(Void::NotPending),
+                }
+            }
+            Fact::CancelRequested { reason, .. } => {
+                self.cancel.get_or_insert_with(|| reason.clone());
+                Ok(())
+            }
+            Fact::TimerFired(Timer::Deadline) => {
+                self.deadline_passed = true;
+                Ok(())
+            }
+            Fact::TimerFired(Timer::Retry { stage, attempt }) => {
+                let stage = self.stage_mut(stage)?;
+                if !matches!(stage.phase, Phase::Backoff(..)) || stage.attempt + 1 != *attempt {
+                    return Err(Void::StaleAttempt);
+                }
+                stage.phase = Phase::Due;
+                Ok(())
+            }
+            Fact::Scheduled(task) => {
+                let stage = self.stage_mut(&task.stage)?;
+                *stage = StageState { attempt: task.attempt, resume: task.resume, phase: Phase::Scheduled };
+                Ok(())
+            }
+            Fact::Skipped { stage, reason } => {
+                self.stage_mut(stage)?.phase = Phase::Skipped(reason.clone());
+                Ok(())
+            }
+            Fact::RetryScheduled { stage, at, .. } => {
+                let stage = self.stage_mut(stage)?;
+                let Phase::Failed(error, _) = &stage.phase else {
+                    return Err(Void::StaleAttempt);
+                };
+                stage.phase = Phase::Backoff(error.clone(), *at);
+                Ok(())
+            }
+            Fact::ExecutionCompleted => self.finish(End::Completed, record.time),
+            Fact::ExecutionFailed { stage, error } => {
+                self.finish(End::Failed { stage: stage.clone(), error: error.clone() }, record.time)
+            }
+            Fact::ExecutionCancelled { reason } => {
+                self.finish(End::Cancelled { reason: reason.clone() }, record.time)
+            }
+        }
+    }
+}

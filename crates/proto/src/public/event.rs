@@ -1,0 +1,110 @@
+//! A record of the history as a public event.
+
+use mahavishnu_core::execution::{Fact, Origin, Record, State, Timer, Void};
+use mahavishnu_core::id::ExecutionId;
+use v1::event::Kind;
+
+use super::{error, pending};
+use crate::{json, v1, wire};
+
+/// The event for `record`, numbered `sequence`. `state` is the state after the record.
+pub fn event(
+    id: &ExecutionId,
+    record: &Record,
+    sequence: u64,
+    void: Option<Void>,
+    state: &State,
+) -> v1::Event {
+    v1::Event {
+        execution_id: id.to_string(),
+        sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
+        time: Some(wire::timestamp(record.time)),
+        stage_id: record.fact.stage().map(ToString::to_string).unwrap_or_default(),
+        attempt: record.fact.attempt(),
+        ephemeral: false,
+        void_reason: void.map(Void::code).unwrap_or_default().to_owned(),
+        kind: Some(kind(id, record, state)),
+    }
+}
+
+fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
+    match &record.fact {
+        Fact::Accepted(accepted) => Kind::ExecutionAccepted(v1::ExecutionAccepted {
+            stages: accepted
+                .workflow
+                .stages
+                .iter()
+                .map(|stage| v1::AcceptedStage {
+                    id: stage.id.to_string(),
+                    engine: stage.engine.to_string(),
+                    needs: stage.needs.iter().map(ToString::to_string).collect(),
+                })
+                .collect(),
+            notes: accepted.notes.clone(),
+            trace_id: String::new(),
+        }),
+        Fact::Progressed(progressed) => Kind::StageProgress(v1::StageProgress {
+            kind: progressed.kind.clone(),
+            name: progressed.name.clone(),
+            data: Some(json::to_struct(&progressed.data)),
+        }),
+        Fact::Completed(completed) => Kind::StageCompleted(v1::StageCompleted {
+            output: Some(json::to_struct(&completed.output)),
+            worker_id: completed.origin.worker.to_string(),
+            duration: duration(&completed.origin, record),
+        }),
+        Fact::Failed(failed) => Kind::StageFailed(v1::StageFailed {
+            error: Some(error(&failed.error)),
+            worker_id: failed.origin.worker.to_string(),
+            duration: duration(&failed.origin, record),
+        }),
+        Fact::Paused(paused) => {
+            Kind::ApprovalRequested(v1::ApprovalRequested { approvals: pending(id, paused) })
+        }
+        Fact::Decided(decided) => Kind::ApprovalDecided(v1::ApprovalDecided {
+            approval_id: super::approval_id(
+                id,
+                &decided.stage,
+                decided.attempt,
+                decided.resume,
+                decided.question,
+            ),
+            approved: decided.approved,
+            reason: decided.reason.clone(),
+            decided_by: decided.decided_by.clone(),
+        }),
+        Fact::CancelRequested { reason, requested_by } => {
+            Kind::CancellationRequested(v1::CancellationRequested {
+                reason: reason.clone(),
+                requested_by: requested_by.clone(),
+            })
+        }
+        Fact::TimerFired(timer) => Kind::TimerFired(v1::TimerFired {
+            timer: match timer {
+                Timer::Retry { .. } => "retry",
+                Timer::Deadline => "deadline",
+            }
+            .to_owned(),
+        }),
+        Fact::Scheduled(task) => {
+            Kind::StageScheduled(v1::StageScheduled { engine: task.engine.to_string(), resume: task.resume })
+        }
+        Fact::Skipped { reason, .. } => Kind::StageSkipped(v1::StageSkipped { reason: reason.clone() }),
+        Fact::RetryScheduled { at, .. } => {
+            Kind::StageRetryScheduled(v1::StageRetryScheduled { retry_time: Some(wire::timestamp(*at)) })
+        }
+        Fact::ExecutionCompleted => Kind::ExecutionCompleted(v1::ExecutionCompleted {
+            output: Some(super::execution::outputs(state)),
+        }),
+        Fact::ExecutionFailed { error: failure, .. } => {
+            Kind::ExecutionFailed(v1::ExecutionFailed { error: Some(error(failure)) })
+        }
+        Fact::ExecutionCancelled { reason } => {
+            Kind::ExecutionCancelled(v1::ExecutionCancelled { reason: reason.clone() })
+        }
+    }
+}
+
+fn duration(origin: &Origin, record: &Record) -> Option<prost_types::Duration> {
+    (record.time - origin.started).to_std().ok()?.try_into().ok()
+}

@@ -1,0 +1,188 @@
+//! The state of an execution as a public resource, and the ids of its approvals.
+
+use mahavishnu_core::execution::{End, Fact, Paused, Phase, StageState, State};
+use mahavishnu_core::id::{ExecutionId, StageId};
+use mahavishnu_core::workflow::{Stage, Workflow};
+use prost_types::Struct;
+use v1::execution::State as Public;
+use v1::stage_status::State as StagePublic;
+
+use super::error;
+use crate::{json, v1, wire};
+
+/// What an approval id names: one question of one pause of one stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalRef {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The stage.
+    pub stage: StageId,
+    /// The attempt.
+    pub attempt: u32,
+    /// Its resume count at the pause.
+    pub resume: u32,
+    /// The question, from 0.
+    pub question: u32,
+}
+
+/// The public id of an approval. Dots cannot occur in its parts.
+pub fn approval_id(
+    execution: &ExecutionId,
+    stage: &StageId,
+    attempt: u32,
+    resume: u32,
+    question: u32,
+) -> String {
+    format!("{execution}.{stage}.{attempt}.{resume}.{question}")
+}
+
+impl ApprovalRef {
+    /// Reads an approval id; `None` when the text is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let parsed = Self {
+            execution: ExecutionId::parse(parts.next()?).ok()?,
+            stage: StageId::parse(parts.next()?).ok()?,
+            attempt: parts.next()?.parse().ok()?,
+            resume: parts.next()?.parse().ok()?,
+            question: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(parsed)
+    }
+}
+
+/// The questions of a pause, with their approval ids.
+pub fn pending(id: &ExecutionId, paused: &Paused) -> Vec<v1::PendingApproval> {
+    let origin = &paused.origin;
+    (0..)
+        .zip(&paused.questions)
+        .map(|(n, question)| v1::PendingApproval {
+            approval_id: approval_id(id, &origin.stage, origin.attempt, origin.resume, n),
+            title: question.title.clone(),
+            payload: Some(json::to_struct(&question.payload)),
+        })
+        .collect()
+}
+
+/// The outputs of the completed stages, by stage id.
+pub(super) fn outputs(state: &State) -> Struct {
+    let value = |output: &_| prost_types::Value {
+        kind: Some(prost_types::value::Kind::StructValue(json::to_struct(output))),
+    };
+    Struct { fields: state.outputs().iter().map(|(id, output)| (id.to_string(), value(output))).collect() }
+}
+
+/// The resource. `full` adds what lists leave out.
+pub fn execution(id: &ExecutionId, state: &State, full: bool) -> v1::Execution {
+    let workflow = state.workflow();
+    let mut engines: Vec<String> =
+        workflow.iter().flat_map(|workflow| &workflow.stages).map(|stage| stage.engine.to_string()).collect();
+    engines.sort_unstable();
+    engines.dedup();
+    let (public, failure, ended) = match &state.end {
+        None if state.is_waiting() => (Public::Waiting, None, None),
+        None => (Public::Running, None, None),
+        Some((End::Completed, at)) => (Public::Completed, None, Some(*at)),
+        Some((End::Failed { error: failure, .. }, at)) => (Public::Failed, Some(error(failure)), Some(*at)),
+        Some((End::Cancelled { .. }, at)) => (Public::Cancelled, None, Some(*at)),
+    };
+    v1::Execution {
+        id: id.to_string(),
+        state: public.into(),
+        workflow: workflow.filter(|_| full).map(|workflow| self::workflow(workflow)),
+        stages: if full {
+            state.iter().map(|(stage, now)| status(id, stage, now, state)).collect()
+        } else {
+            Vec::new()
+        },
+        labels: workflow.map(|workflow| workflow.labels.clone().into_iter().collect()).unwrap_or_default(),
+        engines,
+        create_time: state.created.map(wire::timestamp),
+        update_time: state.updated.map(wire::timestamp),
+        end_time: ended.map(wire::timestamp),
+        output: (full && public == Public::Completed).then(|| outputs(state)),
+        error: failure,
+        last_sequence: if full { i64::try_from(state.sequence).unwrap_or(i64::MAX) } else { 0 },
+    }
+}
+
+fn status(id: &ExecutionId, stage: &Stage, now: &StageState, whole: &State) -> v1::StageStatus {
+    let mut status = v1::StageStatus {
+        id: stage.id.to_string(),
+        engine: stage.engine.to_string(),
+        attempt: now.attempt,
+        needs: stage.needs.iter().map(ToString::to_string).collect(),
+        ..v1::StageStatus::default()
+    };
+    let ended = whole.end.is_some();
+    let state = match &now.phase {
+        Phase::Completed(output) => {
+            status.output = Some(json::to_struct(output));
+            StagePublic::Completed
+        }
+        Phase::Skipped(_) => StagePublic::Skipped,
+        Phase::Failed(failure, _) | Phase::Backoff(failure, _) if ended => {
+            status.error = Some(error(failure));
+            StagePublic::Failed
+        }
+        _ if matches!(&whole.end, Some((End::Failed { stage: Some(at_fault), .. }, _)) if at_fault == &stage.id) =>
+        {
+            if let Some((End::Failed { error: failure, .. }, _)) = &whole.end {
+                status.error = Some(error(failure));
+            }
+            StagePublic::Failed
+        }
+        _ if ended => StagePublic::Cancelled,
+        Phase::Pending => StagePublic::Pending,
+        Phase::Scheduled | Phase::Decided(..) | Phase::Due => StagePublic::Scheduled,
+        Phase::Paused(paused) => {
+            status.pending_approvals = pending(id, paused);
+            "an approval".clone_into(&mut status.waiting_for);
+            StagePublic::WaitingApproval
+        }
+        Phase::Failed(failure, _) => {
+            status.error = Some(error(failure));
+            StagePublic::WaitingRetry
+        }
+        Phase::Backoff(failure, at) => {
+            status.error = Some(error(failure));
+            status.waiting_for = format!("the next attempt at {}", at.to_rfc3339());
+            StagePublic::WaitingRetry
+        }
+    };
+    status.state = state.into();
+    status
+}
+
+fn workflow(workflow: &Workflow) -> v1::Workflow {
+    v1::Workflow {
+        stages: workflow
+            .stages
+            .iter()
+            .map(|stage| v1::Stage {
+                id: stage.id.to_string(),
+                r#type: stage.engine.to_string(),
+                task: Some(json::to_struct(&stage.task)),
+                needs: stage.needs.iter().map(ToString::to_string).collect(),
+                when: stage.when.clone().unwrap_or_default(),
+                retry: Some(v1::RetryPolicy {
+                    max_attempts: stage.retry.max_attempts,
+                    initial_backoff: stage.retry.initial_backoff.try_into().ok(),
+                    max_backoff: stage.retry.max_backoff.try_into().ok(),
+                }),
+                timeout: stage.timeout.and_then(|timeout| timeout.try_into().ok()),
+                at_once: stage.needs.is_empty(),
+            })
+            .collect(),
+        input: Some(json::to_struct(&workflow.input)),
+        repos: workflow.repos.clone(),
+        labels: workflow.labels.clone().into_iter().collect(),
+        documents: workflow.documents.iter().map(|(name, id)| (name.clone(), id.to_string())).collect(),
+        timeout: workflow.timeout.and_then(|timeout| timeout.try_into().ok()),
+    }
+}
+
+/// Whether a fact changes what [`execution`] says in a list.
+pub fn changes_summary(fact: &Fact) -> bool {
+    matches!(fact, Fact::Accepted(_) | Fact::Paused(_) | Fact::Decided(_)) || fact.is_terminal()
+}

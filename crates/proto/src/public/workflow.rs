@@ -1,0 +1,69 @@
+//! A client's workflow as a draft. Nothing is checked here but what the draft cannot hold.
+
+use mahavishnu_core::violation::{Reason, Violations};
+use mahavishnu_core::workflow::{Draft, RetryDraft, StageDraft};
+use prost_types::Duration;
+
+use crate::{json, v1};
+
+/// The draft, or what of the message has no meaning at all.
+pub fn draft(workflow: Option<v1::Workflow>) -> Result<Draft, Violations> {
+    let mut violations = Violations::default();
+    let Some(workflow) = workflow else {
+        violations.push("workflow", Reason::Required, "the request has no workflow");
+        return Err(violations);
+    };
+    let stages = workflow
+        .stages
+        .into_iter()
+        .enumerate()
+        .map(|(n, stage)| self::stage(stage, &format!("stages[{n}]"), &mut violations))
+        .collect();
+    let draft = Draft {
+        stages,
+        input: workflow.input.map(json::from_struct).unwrap_or_default(),
+        repos: workflow.repos,
+        labels: workflow.labels.into_iter().collect(),
+        documents: workflow.documents.into_iter().collect(),
+        timeout: duration(workflow.timeout, "timeout", &mut violations),
+    };
+    violations.into_result(draft)
+}
+
+fn stage(stage: v1::Stage, path: &str, violations: &mut Violations) -> StageDraft {
+    let text = |text: String| Some(text).filter(|text| !text.is_empty());
+    if stage.at_once && !stage.needs.is_empty() {
+        violations.push(
+            format!("{path}.at_once"),
+            Reason::InvalidValue,
+            "a stage that starts at once cannot need others; drop `needs` or `at_once`",
+        );
+    }
+    StageDraft {
+        id: text(stage.id),
+        engine: text(stage.r#type),
+        task: stage.task.map(json::from_struct),
+        needs: (stage.at_once || !stage.needs.is_empty()).then_some(stage.needs),
+        when: text(stage.when),
+        retry: stage.retry.map(|retry| RetryDraft {
+            max_attempts: Some(retry.max_attempts).filter(|attempts| *attempts > 0),
+            initial_backoff: duration(
+                retry.initial_backoff,
+                &format!("{path}.retry.initial_backoff"),
+                violations,
+            ),
+            max_backoff: duration(retry.max_backoff, &format!("{path}.retry.max_backoff"), violations),
+        }),
+        timeout: duration(stage.timeout, &format!("{path}.timeout"), violations),
+    }
+}
+
+fn duration(value: Option<Duration>, path: &str, violations: &mut Violations) -> Option<String> {
+    match std::time::Duration::try_from(value?) {
+        Ok(duration) => Some(humantime::format_duration(duration).to_string()),
+        Err(_) => {
+            violations.push(path, Reason::InvalidValue, "a duration cannot be negative");
+            None
+        }
+    }
+}
