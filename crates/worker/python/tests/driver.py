@@ -1,0 +1,246 @@
+"""Plays the worker: a unix socket, a real host process, real engines. Standard library only.
+
+`MAHAVISHNU_TEST_ENVS` is a directory with one environment per engine (`langgraph`, `agno`) and one for
+the local model (`model`), each made from its requirements.lock. Without it the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import struct
+import tempfile
+import unittest
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parent
+PROJECT = TESTS / "project"
+MODEL_SERVER = TESTS.parents[2] / "provision" / "model" / "serve.py"
+LAST = ("done", "error", "cancelled", "paused")
+#: Generous: hosts import for seconds on a cold machine.
+PATIENCE = 90.0
+
+
+def interpreter(engine: str) -> str:
+    """The Python of an engine's environment, or the test is skipped."""
+    directory = os.environ.get("MAHAVISHNU_TEST_ENVS")
+    python = Path(directory, engine, "bin", "python") if directory else None
+    if python is None or not python.exists():
+        raise unittest.SkipTest(f"MAHAVISHNU_TEST_ENVS has no environment for {engine}")
+    return str(python)
+
+
+class Connection:
+    """Frames over one accepted connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def receive(self) -> dict[str, Any] | None:
+        try:
+            (length,) = struct.unpack(">I", await self.reader.readexactly(4))
+            return json.loads(await self.reader.readexactly(length), parse_constant=_refuse)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    async def send(self, frame: dict[str, Any]) -> None:
+        body = json.dumps(frame).encode()
+        self.writer.write(struct.pack(">I", len(body)) + body)
+        await self.writer.drain()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Attempt:
+    """One attempt as the worker sees it. `cel` maps expressions to functions of the variables."""
+
+    def __init__(self, connection: Connection, pid: int, cel: dict[str, Callable[[Any], Any]]) -> None:
+        self.connection, self.pid, self.cel = connection, pid, cel
+        self.frames: list[dict[str, Any]] = []
+
+    async def start(self, **task: Any) -> None:
+        frame = {
+            "t": "task", "execution": "e1", "stage": "s1", "attempt": 1, "resume": 0, "delivery": 1,
+            "deadline_ms": 60000, "input": {}, "dependencies": {}, "repos": [], "documents": {},
+            "project": str(PROJECT), "data": tempfile.gettempdir(), "model": None, "trace": {},
+        }
+        await self.connection.send(frame | task)
+
+    async def next(self) -> dict[str, Any] | None:
+        """The next frame that is not a call; calls are answered."""
+        while True:
+            frame = await asyncio.wait_for(self.connection.receive(), PATIENCE)
+            if frame is None:
+                return None
+            if frame["t"] != "call":
+                self.frames.append(frame)
+                return frame
+            await self._answer(frame)
+
+    async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        while (frame := await self.next()) is not None:
+            if wanted(frame):
+                return frame
+        raise AssertionError(f"the connection ended after {[f['t'] for f in self.frames]}")
+
+    async def last(self) -> dict[str, Any]:
+        """The last frame; then the connection must end, with nothing after it."""
+        frame = await self.until(lambda frame: frame["t"] in LAST)
+        extra = await self.next()
+        assert extra is None, f"a frame after the last one: {extra}"
+        return frame
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [frame for frame in self.frames if frame["t"] == kind]
+
+    async def _answer(self, call: dict[str, Any]) -> None:
+        params = call["params"]
+        try:
+            result = self.cel[params["expression"]](params["variables"])
+        except KeyError as error:
+            reply = {"error": {"reason": "EXPRESSION_INVALID", "message": f"not in the test's table: {error}"}}
+        else:
+            reply = {"result": result}
+        await self.connection.send({"t": "reply", "id": call["id"], **reply})
+
+
+class Host:
+    """A running host and the socket that it was given."""
+
+    def __init__(self, process: asyncio.subprocess.Process, server: Connection, hello: dict[str, Any]) -> None:
+        self.process, self.server, self.hello = process, server, hello
+        self.waiting: dict[str, asyncio.Future[tuple[Connection, int]]] = {}
+        self.exited: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._last = 0
+        self._exits = asyncio.ensure_future(self._read_exits())
+
+    async def open(self, cel: dict[str, Callable[[Any], Any]] | None = None) -> Attempt:
+        self._last += 1
+        token = f"token-{self._last}"
+        self.waiting[token] = asyncio.get_running_loop().create_future()
+        await self.server.send({"t": "open", "token": token})
+        connection, pid = await asyncio.wait_for(self.waiting[token], PATIENCE)
+        return Attempt(connection, pid, cel or {})
+
+    async def run(self, cel: dict[str, Callable[[Any], Any]] | None = None, **task: Any) -> Attempt:
+        """An attempt from its start to its last frame."""
+        attempt = await self.open(cel)
+        await attempt.start(**task)
+        attempt.ended = await attempt.last()  # type: ignore[attr-defined]
+        return attempt
+
+    async def exit_of(self, attempt: Attempt) -> dict[str, Any]:
+        while True:
+            frame = await asyncio.wait_for(self.exited.get(), PATIENCE)
+            if frame["pid"] == attempt.pid:
+                return frame
+
+    async def _read_exits(self) -> None:
+        while (frame := await self.server.receive()) is not None:
+            await self.exited.put(frame)
+
+
+@asynccontextmanager
+async def host(engine: str, isolation: str = "process", stderr: Path | None = None, **environment: str):
+    """Starts a host and waits until it is ready; afterwards it must end by itself."""
+    python = interpreter(engine)
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "worker.sock")
+        hellos: asyncio.Queue[tuple[Connection, dict[str, Any]]] = asyncio.Queue()
+        running: list[Host] = []
+        accepted: list[Connection] = []
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = Connection(reader, writer)
+            accepted.append(connection)
+            hello = await connection.receive()
+            if hello is None:
+                return
+            if hello["t"] == "hello":
+                running[0].waiting.pop(hello["token"]).set_result((connection, hello["pid"]))
+            else:
+                await hellos.put((connection, hello))
+
+        server = await asyncio.start_unix_server(accept, path)
+        log = open(stderr, "wb") if stderr else None
+        process = await asyncio.create_subprocess_exec(
+            python, "-m", "mahavishnu_host", "--engine", engine, "--socket", path, "--isolation", isolation,
+            env={**os.environ, "PYTHONPATH": str(TESTS.parent), **environment}, stdout=asyncio.subprocess.PIPE, stderr=log,
+        )
+        try:
+            connection, hello = await asyncio.wait_for(hellos.get(), PATIENCE)
+            running.append(Host(process, connection, hello))
+            yield running[0]
+            running[0].server.close()
+            await asyncio.wait_for(process.wait(), 10)
+            assert process.stdout is not None
+            assert await process.stdout.read() == b"", "something reached standard output"
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGKILL)
+                await process.wait()
+            for connection in accepted:
+                connection.close()
+            server.close()
+            await asyncio.sleep(0)  # lets the transports close
+            if log:
+                log.close()
+
+
+@asynccontextmanager
+async def model_server():
+    """The real local model; yields the `model` member of a task."""
+    process = await asyncio.create_subprocess_exec(
+        interpreter("model"), str(MODEL_SERVER), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+        ready = json.loads(line)
+        yield {"base_url": ready["base_url"], "name": ready["model"], "api_key": "none", "provider": "local"}
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), 10)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def resumed(paused: dict[str, Any], approved: bool, **decision: Any) -> dict[str, Any]:
+    """The members of the task that goes on after a pause."""
+    answer = {"approval_key": paused["approvals"][0]["key"], "approved": approved, "decided_by": "ann"}
+    return {"resume": 1, "checkpoint": paused["checkpoint"], "decision": answer | {"reason": "", "values": {}} | decision}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> None:
+    """Until `condition` holds, looked at again and again."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not condition():
+        if loop.time() > end:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        await asyncio.sleep(0.01)
+
+
+def decoded(frame: dict[str, Any]) -> bytes:
+    return base64.b64decode(frame["otlp"])
+
+
+def _refuse(constant: str) -> Any:
+    raise AssertionError(f"{constant} is not JSON")

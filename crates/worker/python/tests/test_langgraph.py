@@ -1,0 +1,193 @@
+"""The LangGraph engine: order, routes, approvals across processes, references, the model."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import unittest
+from pathlib import Path
+
+from .driver import host, model_server, resumed
+
+TRUE = {"true": lambda v: True, "false": lambda v: False, "'x'": lambda v: "x"}
+
+
+def set_node(name: str, key: str = "seen", cel: str = "'x'"):
+    return {"name": name, "kind": "set", "values": {key: cel}}
+
+
+def workflow(nodes, conditional=None, given=None, **more):
+    spec = {"nodes": nodes, "conditional": conditional or {}, **more}
+    return {"task": {"workflow": spec, "input": given or {}}}
+
+
+class Declarative(unittest.IsolatedAsyncioTestCase):
+    async def test_nodes_run_in_the_listed_order(self):
+        async with host("langgraph") as running:
+            nodes = [set_node("extract"), set_node("transform", "t"), set_node("load", "l")]
+            attempt = await running.run(TRUE, **workflow(nodes, given={"table": "orders"}))
+            output = attempt.ended["output"]
+            self.assertEqual(output["path"], ["extract", "transform", "load"])
+            self.assertEqual(output["state"], {"table": "orders", "results": {}, "seen": "x", "t": "x", "l": "x"})
+            self.assertEqual((output["model"], output["approved"]), (None, None))
+            updates = attempt.of("progress")
+            self.assertEqual([(f["kind"], f["name"]) for f in updates], [("node_update", n["name"]) for n in nodes])
+            self.assertEqual(updates[1]["data"]["update"], {"t": "x"})
+            self.assertGreaterEqual(updates[1]["data"]["duration_ms"], 0)
+
+    async def test_routes_see_the_input_and_earlier_stages(self):
+        jwt = "state.use_jwt"
+        cel = {
+            jwt: lambda v: v["state"].get("use_jwt"),
+            "state.stages.docs.output.pages > 3": lambda v: v["state"]["stages"]["docs"]["output"]["pages"] > 3,
+            **TRUE,
+        }
+        nodes = [set_node("route"), set_node("jwt"), set_node("session"), set_node("long")]
+        rules = [
+            {"when": "state.stages.docs.output.pages > 3", "to": "long"},
+            {"when": jwt, "to": "jwt"},
+            {"to": "session"},
+        ]
+        conditional = {"route": rules, "jwt": [{"to": "end"}], "session": [{"to": "end"}]}
+        async with host("langgraph") as running:
+            for given, pages, then in (({"use_jwt": True}, 1, "jwt"), ({}, 1, "session"), ({}, 9, "long")):
+                task = workflow(nodes, conditional, given) | {"dependencies": {"docs": {"pages": pages}}}
+                output = (await running.run(cel, **task)).ended["output"]
+                self.assertEqual(output["path"], ["route", then])
+                self.assertNotIn("stages", output["state"])
+
+    async def test_no_route_that_holds_ends_the_graph_and_null_does_not_hold(self):
+        async with host("langgraph") as running:
+            conditional = {"a": [{"when": "false", "to": "b"}, {"when": "state.missing", "to": "b"}]}
+            cel = TRUE | {"state.missing": lambda v: None, "1": lambda v: 1}
+            output = (await running.run(cel, **workflow([set_node("a"), set_node("b")], conditional))).ended["output"]
+            self.assertEqual(output["path"], ["a"])
+            conditional = {"a": [{"when": "1", "to": "b"}]}
+            ended = (await running.run(cel, **workflow([set_node("a"), set_node("b")], conditional))).ended
+            self.assertEqual((ended["reason"], ended["field"]), ("ROUTE_INVALID", "workflow.conditional.a[0].when"))
+            ended = (await running.run({}, **workflow([set_node("a", cel="nonsense")]))).ended
+            self.assertEqual(ended["reason"], "EXPRESSION_INVALID")
+
+    async def test_an_expression_may_yield_the_node(self):
+        rule = 'state.use_jwt ? "b" : "end"'
+        async with host("langgraph") as running:
+            for chosen, path in (("b", ["a", "b"]), ("end", ["a"]), (None, ["a"])):
+                cel = TRUE | {rule: lambda v, chosen=chosen: chosen}
+                attempt = await running.run(cel, **workflow([set_node("a"), set_node("b")], {"a": rule}))
+                self.assertEqual(attempt.ended["output"]["path"], path)
+            cel = TRUE | {rule: lambda v: "bb"}
+            ended = (await running.run(cel, **workflow([set_node("a"), set_node("b")], {"a": rule}))).ended
+            self.assertEqual(ended["reason"], "ROUTE_UNKNOWN")
+            self.assertIn("did you mean b?", ended["message"])
+
+    async def test_a_loop_is_bounded(self):
+        async with host("langgraph") as running:
+            ended = (await running.run(TRUE, **workflow([set_node("a")], {"a": [{"to": "a"}]}, max_steps=5))).ended
+            self.assertEqual((ended["reason"], ended["retryable"]), ("LOOP_LIMIT", False))
+
+    async def test_refusals_name_the_field_and_the_nearest_name(self):
+        cases = [
+            ({"workflow": {"nodes": []}}, "workflow.nodes"),
+            ({"workflow": {"nodes": ["a", "a"]}}, "workflow.nodes[1]"),
+            ({"workflow": {"nodes": ["end"]}}, "workflow.nodes[0]"),
+            ({"workflow": {"nodes": [{"name": "a", "kind": "agnt"}]}}, "workflow.nodes[0].kind"),
+            ({"workflow": {"nodes": [{"name": "a", "kind": "set"}]}}, "workflow.nodes[0].values"),
+            ({"workflow": {"nodes": ["a"], "condtional": {}}}, "workflow.condtional"),
+            ({"workflow": {"nodes": ["a"], "conditional": {"b": [{"to": "a"}]}}}, "workflow.conditional.b"),
+            ({"workflow": {"nodes": ["a"], "conditional": {"a": [{"when": "true"}]}}}, "workflow.conditional.a[0].to"),
+            ({"workflw": {}}, "workflw"),
+            ({}, "workflow"),
+            ({"graph": "../outside.py:graph"}, "graph"),
+            ({"graph": "graphs.py:compild"}, "graph"),
+            ({"graph": "graphs.py:not_a_graph"}, "graph"),
+            ({"graph": "json:dumps"}, "graph"),
+        ]
+        async with host("langgraph") as running:
+            for task, field in cases:
+                ended = (await running.run(task=task)).ended
+                self.assertEqual((ended["t"], ended.get("field")), ("error", field), task)
+            self.assertIn("did you mean conditional?", (await running.run(task=cases[5][0])).ended["message"])
+
+
+class Approvals(unittest.IsolatedAsyncioTestCase):
+    async def test_pause_and_resume_in_another_host_without_running_nodes_again(self):
+        rule = "state.approved"
+        cel = TRUE | {rule: lambda v: v["state"].get("approved")}
+        with tempfile.TemporaryDirectory() as directory:
+            for approved, path in ((True, ["review", "approve", "implement"]), (False, ["review", "approve"])):
+                file = os.path.join(directory, f"count-{approved}")
+                review = {"name": "review", "kind": "python", "ref": "misbehave.py:count"}
+                task = workflow(
+                    [review, "approve", set_node("implement", "implemented")],
+                    {"approve": [{"when": rule, "to": "implement"}, {"to": "end"}]},
+                    {"file": file},
+                )
+                async with host("langgraph") as running:
+                    first = await running.run(cel, **task)
+                    paused = first.ended
+                    self.assertEqual(paused["t"], "paused")
+                    (approval,) = paused["approvals"]
+                    self.assertEqual((approval["title"], approval["payload"]["node"]), ("approve", "approve"))
+                    self.assertEqual((await running.exit_of(first))["status"], 0)
+                async with host("langgraph") as another:
+                    decision = resumed(paused, approved, reason="looked at it")
+                    output = (await another.run(cel, **task, **decision)).ended["output"]
+                self.assertEqual((output["path"], output["approved"]), (path, approved))
+                self.assertEqual(output["decision"]["reason"], "looked at it")
+                self.assertEqual("implemented" in output["state"], approved)
+                self.assertEqual(Path(file).read_text(), "x", "review ran once")
+
+    async def test_a_broken_checkpoint_is_a_failure(self):
+        async with host("langgraph") as running:
+            task = workflow(["approve"])
+            decision = {"approval_key": "k", "approved": True}
+            for checkpoint in ("AAAA", "eJwDAAAAAAE="):
+                ended = (await running.run(**task, resume=1, checkpoint=checkpoint, decision=decision)).ended
+                self.assertEqual(ended["reason"], "CHECKPOINT_UNREADABLE")
+
+
+class References(unittest.IsolatedAsyncioTestCase):
+    async def test_the_users_own_graph_pauses_and_goes_on(self):
+        async with host("langgraph") as running:
+            for reference in ("graphs.py:builder", "graphs.py:compiled", "graphs:make"):
+                task = {"task": {"graph": reference, "input": {"topic": "trees"}}, "dependencies": {"a": {"b": 1}}}
+                attempt = await running.run(**task)
+                paused = attempt.ended
+                self.assertEqual(paused["approvals"][0]["payload"], {"value": "which one?"})
+                custom = [f["data"] for f in attempt.of("progress") if f["kind"] == "message"]
+                self.assertEqual(custom, [{"looking_at": "trees"}])
+                decision = resumed(paused, True, values={"resume": "oak"})
+                output = (await running.run(**task, **decision)).ended["output"]
+                self.assertEqual(output["state"]["log"], ["first", "ask", "last:oak"])
+                self.assertEqual(output["state"]["stages"], {"a": {"output": {"b": 1}}})
+                self.assertEqual(output["state"]["message"]["content"], "kept across processes")
+                self.assertEqual(output["path"], ["first", "ask", "last"])
+
+
+class WithModel(unittest.IsolatedAsyncioTestCase):
+    async def test_an_agent_node_streams_and_its_answer_is_in_the_state(self):
+        async with model_server() as model, host("langgraph") as running:
+            task = workflow(["review", "verify"], given={"requirements": "The login page must use TLS."})
+            attempt = await running.run(**task, model=model)
+            output = attempt.ended["output"]
+            self.assertEqual(output["path"], ["review", "verify"])
+            self.assertEqual(output["model"], model["name"])
+            self.assertGreater(output["tokens"]["output"], 0)
+            for node in ("review", "verify"):
+                streamed = "".join(f["text"] for f in attempt.of("delta") if f["source"] == node)
+                self.assertEqual(streamed.strip(), output["state"]["results"][node])
+                self.assertGreater(len(streamed), 10)
+
+    async def test_a_large_input_fits_the_model(self):
+        async with model_server() as model, host("langgraph") as running:
+            task = workflow(["review"], given={f"part{i}": "word " * 20_000 for i in range(3)})
+            self.assertEqual((await running.run(**task, model=model)).ended["t"], "done")
+
+    async def test_without_a_model(self):
+        async with host("langgraph") as running:
+            ended = (await running.run(**workflow(["review"]))).ended
+            self.assertEqual((ended["reason"], ended["retryable"]), ("MODEL_UNAVAILABLE", True))
+            nowhere = {"base_url": "http://127.0.0.1:9/v1", "name": "m", "api_key": "none", "provider": "local"}
+            ended = (await running.run(**workflow(["review"]), model=nowhere)).ended
+            self.assertEqual((ended["reason"], ended["retryable"]), ("MODEL_UNAVAILABLE", True))
+            self.assertIn("Traceback", ended["traceback"])

@@ -1,0 +1,169 @@
+"""The fork-server: how attempts end, and that nothing is left behind. Real LangGraph nodes misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+from .driver import host, is_alive, wait_for
+
+
+def python_node(function: str, **given):
+    node = {"name": "n", "kind": "python", "ref": f"misbehave.py:{function}"}
+    return {"task": {"workflow": {"nodes": [node]}, "input": given}}
+
+
+class ProcessIsolation(unittest.IsolatedAsyncioTestCase):
+    async def test_hello_tells_versions_and_children_are_reaped(self):
+        async with host("langgraph") as running:
+            self.assertEqual(running.hello["t"], "server_hello")
+            self.assertIn("langgraph", running.hello["versions"])
+            first, second = await running.open(), await running.open()
+            self.assertNotEqual(first.pid, second.pid)
+            for attempt in (first, second):
+                await attempt.start(**python_node("chatty"))
+                self.assertEqual((await attempt.last())["t"], "done")
+                exited = await running.exit_of(attempt)
+                self.assertEqual((exited["status"], exited["signal"]), (0, None))
+                self.assertFalse(is_alive(attempt.pid))
+
+    async def test_standard_output_goes_to_the_stage_log(self):
+        with tempfile.TemporaryDirectory() as directory:
+            log = Path(directory, "log")
+            async with host("langgraph", stderr=log) as running:  # host() checks that stdout stays empty
+                attempt = await running.run(**python_node("chatty"))
+                self.assertEqual(attempt.ended["output"]["state"]["stdin"], "")
+            text = log.read_text()
+            for line in ("a line on standard output", "bytes on descriptor 1", "a child's output"):
+                self.assertIn(line, text)
+
+    async def test_an_error_has_the_engines_traceback(self):
+        async with host("langgraph") as running:
+            ended = (await running.run(**python_node("fail"))).ended
+            self.assertEqual((ended["t"], ended["reason"], ended["retryable"]), ("error", "ENGINE_ERROR", False))
+            self.assertIn("KeyError", ended["message"])
+            self.assertIn("misbehave.py", ended["traceback"])
+            self.assertIn("missing_key", ended["traceback"])
+            ended = (await running.run(**python_node("connection_lost"))).ended
+            self.assertEqual((ended["reason"], ended["retryable"]), ("ENGINE_ERROR", True))
+
+    async def test_user_code_cannot_end_the_host(self):
+        async with host("langgraph") as running:
+            for function in ("exit_now", "exit_in_task"):
+                ended = (await running.run(**python_node(function))).ended
+                self.assertEqual((ended["t"], ended["reason"]), ("error", "ENGINE_EXITED"), function)
+            attempt = await running.open()
+            await attempt.start(**python_node("crash"))
+            self.assertIsNone(await attempt.next())
+            self.assertEqual((await running.exit_of(attempt))["status"], 41)
+            self.assertEqual((await running.run(**python_node("chatty"))).ended["t"], "done")
+
+    async def test_cancel_is_obeyed_within_a_second(self):
+        async with host("langgraph") as running:
+            for function in ("sleep", "block"):
+                attempt = await running.open()
+                await attempt.start(**python_node(function))
+                began = time.monotonic()
+                await attempt.connection.send({"t": "cancel", "reason": "test"})
+                self.assertEqual((await attempt.last())["t"], "cancelled")
+                await running.exit_of(attempt)
+                self.assertLess(time.monotonic() - began, 1.0, function)
+
+    async def test_cancel_before_the_task(self):
+        async with host("langgraph") as running:
+            spare = await running.open()
+            await spare.connection.send({"t": "cancel", "reason": "not needed"})
+            self.assertEqual((await spare.last())["t"], "cancelled")
+
+    async def test_killing_the_group_ends_blocking_code(self):
+        with tempfile.TemporaryDirectory() as directory:
+            file = os.path.join(directory, "child")
+            async with host("langgraph") as running:
+                attempt = await running.open()
+                await attempt.start(**python_node("block_with_child", file=file))
+                await wait_for(lambda: os.path.exists(file), 10, "the node runs")
+                grandchild = int(Path(file).read_text())
+                began = time.monotonic()
+                os.killpg(attempt.pid, signal.SIGKILL)
+                exited = await running.exit_of(attempt)
+                self.assertEqual(exited["signal"], signal.SIGKILL)
+                await wait_for(lambda: not is_alive(grandchild), 1, "the grandchild ends")
+                self.assertLess(time.monotonic() - began, 1.0)
+
+    async def test_what_a_child_leaves_behind_is_killed(self):
+        async with host("langgraph") as running:
+            attempt = await running.run(**python_node("leave_child"))
+            grandchild = attempt.ended["output"]["state"]["child"]
+            await running.exit_of(attempt)
+            await wait_for(lambda: not is_alive(grandchild), 2, "the grandchild ends")
+
+    async def test_end_of_file_on_the_attempt_cancels(self):
+        async with host("langgraph") as running:
+            attempt = await running.open()
+            await attempt.start(**python_node("sleep"))
+            attempt.connection.close()
+            self.assertEqual((await running.exit_of(attempt))["status"], 0)
+
+    async def test_no_child_outlives_the_worker(self):
+        async with host("langgraph") as running:
+            attempts = [await running.open() for _ in range(3)]
+            await attempts[0].start(**python_node("block_loop"))
+            await attempts[1].start(**python_node("sleep"))
+            running.server.close()
+            await asyncio.wait_for(running.process.wait(), 5)
+            for attempt in attempts:
+                await wait_for(lambda a=attempt: not is_alive(a.pid), 2, "the child ends")
+
+    async def test_no_child_outlives_a_killed_host(self):
+        async with host("langgraph") as running:
+            attempts = [await running.open() for _ in range(2)]
+            await attempts[0].start(**python_node("block_loop"))
+            running.process.kill()
+            await running.process.wait()
+            for attempt in attempts:
+                await wait_for(lambda a=attempt: not is_alive(a.pid), 2, "the child ends")
+
+    async def test_termination_takes_the_children_along(self):
+        async with host("langgraph") as running:
+            attempt = await running.open()
+            await attempt.start(**python_node("block_loop"))
+            running.process.terminate()
+            self.assertEqual(await asyncio.wait_for(running.process.wait(), 5), 143)
+            await wait_for(lambda: not is_alive(attempt.pid), 2, "the child ends")
+
+    async def test_odd_values_become_json(self):
+        async with host("langgraph") as running:
+            state = (await running.run(**python_node("odd_values"))).ended["output"]["state"]
+            self.assertEqual((state["nan"], state["set"], state["bytes"], state["5"]), (None, [1], "x", "five"))
+            self.assertEqual(state["surrogate"], "a?b")
+            self.assertEqual(len(state["big"]), 200_000)
+            ended = (await running.run(**python_node("deep"))).ended
+            self.assertEqual(ended["t"], "error")  # LangGraph's own serialiser refuses it first
+            self.assertEqual((await running.run(**python_node("chatty"))).ended["t"], "done")
+
+    async def test_a_broken_frame_is_answered(self):
+        async with host("langgraph") as running:
+            attempt = await running.open()
+            await attempt.connection.send({"t": "surprise"})
+            self.assertEqual((await attempt.last())["reason"], "PROTOCOL_ERROR")
+            attempt = await running.open()
+            await attempt.connection.send({"t": "task", "execution": "e"})
+            self.assertEqual((await attempt.last())["reason"], "PROTOCOL_ERROR")
+
+    async def test_an_engine_that_is_not_there(self):
+        # The agno engine in the langgraph environment: the package is really missing.
+        from . import driver
+
+        real, driver.interpreter = driver.interpreter, lambda engine: real("langgraph")
+        try:
+            async with host("agno") as running:
+                self.assertEqual((running.hello["t"], running.hello["reason"]), ("server_error", "ENGINE_UNAVAILABLE"))
+                self.assertIn("agno", running.hello["message"])
+                self.assertEqual(await asyncio.wait_for(running.process.wait(), 10), 3)
+        finally:
+            driver.interpreter = real
