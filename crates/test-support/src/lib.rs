@@ -1,1 +1,3 @@
-//! Not written yet.
+//! What the tests of all crates share. Everything here is real: servers are started, nothing is imitated.
+
+pub mod nats;

@@ -1,0 +1,59 @@
+//! The servers are what they promise: JetStream that keeps acknowledged writes over a kill.
+
+use async_nats::jetstream::{self, stream};
+use mahavishnu_test_support::nats::{TestCluster, TestNats};
+
+async fn connect(urls: &[&str]) -> jetstream::Context {
+    let client = async_nats::connect(urls).await.unwrap();
+    jetstream::new(client)
+}
+
+async fn messages(context: &jetstream::Context) -> u64 {
+    context.get_stream("kept").await.unwrap().get_info().await.unwrap().state.messages
+}
+
+#[tokio::test]
+async fn a_server_keeps_what_it_acknowledged() {
+    let mut nats = TestNats::start().await.unwrap();
+    let url = nats.url().to_owned();
+    let context = connect(&[&url]).await;
+    let config = stream::Config { name: "kept".into(), subjects: vec!["kept".into()], ..Default::default() };
+    context.create_stream(config).await.unwrap();
+    context.publish("kept", "one".into()).await.unwrap().await.unwrap();
+    nats.kill().await.unwrap();
+    assert!(async_nats::connect(&url).await.is_err());
+    nats.restart().await.unwrap();
+    assert_eq!(nats.url(), url);
+    assert_eq!(messages(&connect(&[&url]).await).await, 1);
+}
+
+#[tokio::test]
+async fn servers_of_several_tests_do_not_meet() {
+    let first = TestNats::start().await.unwrap();
+    let second = TestNats::start().await.unwrap();
+    assert_ne!(first.url(), second.url());
+    let config =
+        || stream::Config { name: "kept".into(), subjects: vec!["kept".into()], ..Default::default() };
+    connect(&[first.url()]).await.create_stream(config()).await.unwrap();
+    assert!(connect(&[second.url()]).await.get_stream("kept").await.is_err());
+}
+
+#[tokio::test]
+async fn a_cluster_replicates_and_survives_a_node_and_then_all() {
+    let mut cluster = TestCluster::start().await.unwrap();
+    let context = connect(&cluster.urls()).await;
+    let config = stream::Config {
+        name: "kept".into(),
+        subjects: vec!["kept".into()],
+        num_replicas: 3,
+        ..Default::default()
+    };
+    context.create_stream(config).await.unwrap();
+    context.publish("kept", "one".into()).await.unwrap().await.unwrap();
+
+    cluster.node(0).unwrap().kill().await.unwrap();
+    cluster.node(0).unwrap().restart().await.unwrap();
+    cluster.kill().await.unwrap();
+    cluster.restart().await.unwrap();
+    assert_eq!(messages(&connect(&cluster.urls()).await).await, 1);
+}
