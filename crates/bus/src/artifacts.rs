@@ -13,6 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt a
 
 use crate::{Bus, Error, Result, streams};
 
+/// The content of an artifact, as it comes.
+pub type Content = Box<dyn AsyncRead + Send + Unpin>;
+
 /// Largest artifact, in bytes.
 pub const MAX_SIZE: u64 = 256 * 1024 * 1024;
 
@@ -72,19 +75,33 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such artifact.
-    pub async fn open_artifact(&self, id: &ArtifactId) -> Result<impl AsyncRead + Send + Unpin + 'static> {
+    pub async fn open_artifact(&self, id: &ArtifactId) -> Result<Content> {
         use async_nats::jetstream::object_store::GetErrorKind;
-        self.store_of_artifacts().await?.get(id.as_str()).await.map_err(|error| match error.kind() {
-            GetErrorKind::NotFound => Error::NotFound,
-            _ => Error::new(error),
-        })
+        match self.store_of_artifacts().await?.get(id.as_str()).await {
+            Ok(object) => Ok(Box::new(object)),
+            Err(error) if error.kind() == GetErrorKind::NotFound => Err(Error::NotFound),
+            Err(error) => Err(Error::new(error)),
+        }
+    }
+
+    /// Whether there is such an artifact.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn has_artifact(&self, id: &ArtifactId) -> Result<bool> {
+        use async_nats::jetstream::object_store::InfoErrorKind;
+        match self.store_of_artifacts().await?.info(id.as_str()).await {
+            Ok(info) => Ok(!info.deleted),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::new(error)),
+        }
     }
 
     async fn put(&self, id: &ArtifactId, content: &mut (impl AsyncRead + Unpin)) -> Result<()> {
-        let store = self.store_of_artifacts().await?;
-        if store.info(id.as_str()).await.is_ok_and(|info| !info.deleted) {
+        if self.has_artifact(id).await? {
             return Ok(());
         }
+        let store = self.store_of_artifacts().await?;
         let meta = ObjectMetadata { name: id.to_string(), ..ObjectMetadata::default() };
         store.put(meta, content).await.map_err(Error::new)?;
         Ok(())

@@ -1,1 +1,117 @@
-//! Not written yet.
+//! The coordinator: serves the API and advances executions.
+//!
+//! `service` (transport) calls `app` (use cases), which reads [`driver`]'s histories and writes to the bus;
+//! the driver decides. A coordinator holds nothing that another could not load from the log.
+
+mod app;
+mod driver;
+mod registry;
+mod service;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mahavishnu_bus::Bus;
+use mahavishnu_core::engine::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::driver::{Driver, Histories};
+use crate::registry::Workers;
+
+/// Calls that are still under way this long after a stop are cut off; streams end at once.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How a coordinator is set up.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Where to serve gRPC and gRPC-Web; port 0 takes a free one
+    #[arg(long, env = "MAHAVISHNU_LISTEN", default_value = "127.0.0.1:7433")]
+    pub listen: SocketAddr,
+    /// NATS servers, separated by commas
+    #[arg(long, env = "MAHAVISHNU_NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats: String,
+    /// NATS credentials file
+    #[arg(long, env = "MAHAVISHNU_NATS_CREDENTIALS")]
+    pub nats_credentials: Option<PathBuf>,
+    /// Copies of every stream: 1 on one NATS node, 3 on a cluster
+    #[arg(long, env = "MAHAVISHNU_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+    /// A file that registers further engines
+    #[arg(long, env = "MAHAVISHNU_ENGINES")]
+    pub engines: Option<PathBuf>,
+}
+
+/// Runs until `stop`; `ready` is told the address once calls are served.
+///
+/// # Errors
+/// When it cannot start, or when one of its parts ends.
+pub async fn run(
+    options: Options,
+    ready: impl FnOnce(SocketAddr),
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let registry = Arc::new(registry(&options)?);
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; choose another with --listen", options.listen))?;
+    let address = listener.local_addr().context("listen")?;
+    let bus = Bus::connect(mahavishnu_bus::Options {
+        credentials: options.nats_credentials,
+        replicas: options.replicas,
+        ..mahavishnu_bus::Options::new(options.nats, "mahavishnu-coordinator")
+    })
+    .await
+    .context("NATS")?;
+    bus.ensure(registry.profiles().map(|profile| &profile.name)).await.context("JetStream set-up")?;
+    let tail = bus.tail().await.context("tail of the history")?;
+    let (histories, feeder) = Histories::new(bus.clone(), tail);
+    let workers = Workers::default();
+    let app = App::new(bus.clone(), histories.clone(), registry, workers.clone(), stop.clone());
+    let driver = Driver::new(bus.clone(), histories);
+
+    let listening = workers.run(bus.clone());
+    let serving = service::serve(app, listener, stop.clone());
+    let driving = driver.run(stop.clone());
+    tracing::info!(%address, "coordinator ready");
+    ready(address);
+    // A part that ends takes the process with it: a coordinator that only looks alive helps nobody.
+    let ended = tokio::select! {
+        result = feeder.run() => result.context("tail of the history"),
+        result = listening => result.context("heartbeats"),
+        result = drained(serving, driving, stop) => result,
+    };
+    bus.close().await;
+    ended
+}
+
+/// Serves and drives until both have ended, or the drain takes too long after `stop`.
+async fn drained(
+    serving: impl Future<Output = anyhow::Result<()>>,
+    driving: impl Future<Output = mahavishnu_bus::Result<()>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let both = async { tokio::try_join!(serving, async { driving.await.context("inputs") }).map(drop) };
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = both => result,
+        () = overdue => {
+            tracing::warn!("calls are cut off after {DRAIN:?}");
+            Ok(())
+        }
+    }
+}
+
+fn registry(options: &Options) -> anyhow::Result<Registry> {
+    let builtin = Registry::builtin();
+    let Some(path) = &options.engines else { return Ok(builtin) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    builtin.with_file(&text).map_err(|violations| anyhow::anyhow!("{}: {violations}", path.display()))
+}

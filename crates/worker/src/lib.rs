@@ -1,1 +1,116 @@
-//! Not written yet.
+//! The worker runtime, the same for every engine: takes tasks, keeps their leases, runs attempts in an
+//! engine host, stores results.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`runtime`] | slots, heartbeats, cancellation, drain |
+//! | [`attempt`] | one delivery of one task, from lease to stored result |
+//! | [`host`] | the engine host: start, supervise, open attempts |
+//! | [`documents`] | puts what a task names in `docs` where the host can read it |
+//! | [`model`] | which model the engines use |
+//!
+//! Invariants: a task is acknowledged only after its own result is stored; a result says which attempt made
+//! it, and the history decides whether it counts; no process outlives the worker.
+
+mod attempt;
+mod documents;
+mod host;
+mod model;
+mod options;
+mod runtime;
+mod sidecar;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use mahavishnu_bus::Bus;
+use mahavishnu_core::id::{EngineName, WorkerId};
+use mahavishnu_provision::{Environment, Provision};
+use mahavishnu_telemetry::SpanRelay;
+use tokio_util::sync::CancellationToken;
+
+pub use model::Model;
+pub use options::{Isolation, Options};
+pub use sidecar::Sidecar;
+
+/// The Python sources of all engine hosts.
+static SOURCES: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/python");
+
+/// What makes a worker the worker of one engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Engine {
+    /// Its name.
+    pub name: &'static str,
+    /// The locked requirements of its environment.
+    pub requirements: &'static str,
+    /// A server that its host needs beside it.
+    pub sidecar: Option<Sidecar>,
+}
+
+impl Engine {
+    /// The environment of its host.
+    pub fn environment(&self) -> Environment {
+        Environment::new(self.name, self.requirements)
+    }
+}
+
+/// Runs a worker until `stop`; `ready` is called once it takes tasks.
+///
+/// # Errors
+/// When it cannot start: no environment, no engine in it, no project directory.
+pub async fn run(
+    engine: &Engine,
+    options: Options,
+    provision: &Provision,
+    relay: Option<SpanRelay>,
+    ready: impl FnOnce(),
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let name = EngineName::parse(engine.name).context("engine name")?;
+    let id = WorkerId::parse(&format!("{}-{}", engine.name, uuid::Uuid::now_v7().simple()))
+        .context("worker id")?;
+    let project = options.project.canonicalize().with_context(|| {
+        format!("no project directory {}; choose one with --project", options.project.display())
+    })?;
+    let data = provision.state().root().join("data").join(engine.name);
+    std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
+    let python = match &options.python {
+        Some(python) => python.clone(),
+        None => provision.environment(&engine.environment()).await.context("engine environment")?,
+    };
+    let sources = provision.sources(&SOURCES).await.context("engine host")?;
+
+    let connecting = Bus::connect(mahavishnu_bus::Options {
+        credentials: options.nats_credentials.clone(),
+        ..mahavishnu_bus::Options::new(options.nats.clone(), id.as_str())
+    });
+    let program = sidecar::Program { python: &python, sources: &sources, state: provision.state() };
+    let starting = sidecar::start(engine.sidecar.as_ref(), &program);
+    let (bus, sidecar) = tokio::join!(connecting, starting);
+    let (bus, sidecar) = (bus.context("NATS")?, sidecar?);
+
+    let host = host::Host::start(host::Options {
+        engine: engine.name,
+        python,
+        sources,
+        isolation: options.isolation,
+        environment: sidecar.as_ref().map(|running| running.variable.clone()).into_iter().collect(),
+    })
+    .await?;
+    let context = Arc::new(attempt::Context {
+        bus: bus.clone(),
+        engine: name,
+        worker: id,
+        host,
+        project,
+        data,
+        model: options.model.clone(),
+        relay,
+    });
+    let result = runtime::run(context, options.slots, options.drain, ready, stop).await;
+    bus.close().await;
+    if let Some(sidecar) = sidecar {
+        sidecar.stop().await;
+    }
+    result
+}

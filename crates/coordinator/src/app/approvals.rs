@@ -1,0 +1,91 @@
+//! Human decisions.
+
+use std::sync::Arc;
+
+use mahavishnu_bus::Trace;
+use mahavishnu_core::execution::{Decided, Fact, Object};
+use mahavishnu_proto::public::ApprovalRef;
+use mahavishnu_proto::v1;
+
+use super::{App, Error, Result};
+use crate::driver::{History, approvals, took_effect};
+
+/// What a person decided.
+pub struct Decision {
+    /// Yes or no.
+    pub approved: bool,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub decided_by: String,
+    /// Values for the stage's state.
+    pub values: Object,
+}
+
+impl App {
+    /// One approval.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn approval(&self, id: &str) -> Result<v1::Approval> {
+        self.locate(id).await.map(|(_, _, approval)| approval)
+    }
+
+    /// Decides a pending approval, once: of two decisions, the first that is stored counts.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] when it is not pending any more.
+    pub async fn decide(&self, id: &str, decision: Decision, trace: &Trace) -> Result<v1::Approval> {
+        let (history, named, approval) = self.locate(id).await?;
+        if approval.state() != v1::approval::State::Pending {
+            return Err(not_pending(&approval));
+        }
+        let fact = Fact::Decided(Decided {
+            stage: named.stage,
+            attempt: named.attempt,
+            resume: named.resume,
+            question: named.question,
+            approved: decision.approved,
+            reason: decision.reason,
+            decided_by: decision.decided_by,
+            values: decision.values,
+        });
+        let position = self.bus.input(&history.id, &fact, trace).await?;
+        history.folded_to(position).await;
+        let (_, _, approval) = self.locate(id).await?;
+        match history.with_folded(|folded| took_effect(folded, position)) {
+            Some(Ok(())) => Ok(approval),
+            Some(Err(_)) | None => Err(not_pending(&approval)),
+        }
+    }
+
+    async fn locate(&self, id: &str) -> Result<(Arc<History>, ApprovalRef, v1::Approval)> {
+        let missing = || Error::NotFound {
+            what: "approval",
+            name: id.to_owned(),
+            hint: "list what waits: mahavishnu approvals list".to_owned(),
+        };
+        let named = ApprovalRef::parse(id).ok_or_else(missing)?;
+        let history = self.histories.get(&named.execution).await.map_err(|error| match error {
+            mahavishnu_bus::Error::NotFound => missing(),
+            error => error.into(),
+        })?;
+        let approval = history
+            .with_folded(|folded| approvals(&history.id, folded))
+            .into_iter()
+            .find(|approval| approval.id == id)
+            .ok_or_else(missing)?;
+        Ok((history, named, approval))
+    }
+}
+
+fn not_pending(approval: &v1::Approval) -> Error {
+    let state = match approval.state() {
+        v1::approval::State::Approved => "was approved before",
+        v1::approval::State::Rejected => "was rejected before",
+        _ => "has expired: the stage went on, or the execution ended",
+    };
+    let by =
+        if approval.decided_by.is_empty() { String::new() } else { format!(" by {}", approval.decided_by) };
+    Error::Precondition { reason: "APPROVAL_NOT_PENDING", message: format!("the approval {state}{by}") }
+}

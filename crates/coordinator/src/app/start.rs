@@ -1,0 +1,96 @@
+//! Accepting a workflow.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use mahavishnu_bus::Trace;
+use mahavishnu_bus::artifacts;
+use mahavishnu_core::execution::{Accepted, Fact, Timer};
+use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::violation::{Reason, Violations};
+use mahavishnu_core::workflow::{Draft, Workflow, plan};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{App, Error, Result};
+use crate::driver::History;
+
+/// Namespace of the execution ids that come from request ids; any constant will do, this one is ours.
+const REQUESTS: Uuid = Uuid::from_u128(0x6d61_6861_7669_7368_6e75_2e76_312e_7271);
+
+impl App {
+    /// Accepts a workflow; the execution exists when this returns. The same request id with the same
+    /// workflow gives the same execution.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every violation; [`Error::RequestIdReused`].
+    pub async fn start(&self, draft: Draft, request_id: &str, trace: &Trace) -> Result<Arc<History>> {
+        let workflow = draft.check(&*self.registry)?;
+        let id = execution_id(request_id)?;
+        self.documents_exist(&workflow).await?;
+        let digest = digest(&workflow);
+        if let Some(timeout) = workflow.timeout {
+            // Before the execution exists: a timer too many does no harm, one too few would.
+            let at = Utc::now() + chrono::Duration::from_std(timeout).unwrap_or(chrono::Duration::MAX);
+            self.bus.set_timer(&id, &Timer::Deadline, at, trace).await?;
+        }
+        let notes = plan::plan(&workflow, Utc::now()).notes.iter().map(ToString::to_string).collect();
+        let accepted = Accepted { workflow: Arc::new(workflow), digest: digest.clone(), notes };
+        match self.bus.accept(&id, &Fact::Accepted(accepted), trace).await {
+            Ok(position) => {
+                self.histories.passed(position).await;
+                Ok(self.histories.get(&id).await?)
+            }
+            Err(mahavishnu_bus::Error::Conflict) => {
+                let history = self.histories.get(&id).await?;
+                let same = history.with_folded(|folded| {
+                    folded.state.accepted.as_ref().is_some_and(|accepted| accepted.digest == digest)
+                });
+                if same { Ok(history) } else { Err(Error::RequestIdReused(request_id.to_owned())) }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Documents that came with the workflow must be there before anything runs.
+    async fn documents_exist(&self, workflow: &Workflow) -> Result<()> {
+        let mut violations = Violations::default();
+        for (name, id) in &workflow.documents {
+            if !self.bus.has_artifact(id).await? {
+                violations.push(
+                    format!("documents[{name:?}]"),
+                    Reason::UnknownReference,
+                    format!("no artifact {id}; upload it first (at most {} bytes)", artifacts::MAX_SIZE),
+                );
+            }
+        }
+        Ok(violations.into_result(())?)
+    }
+}
+
+/// A new id, ordered by time; or one that follows from the request id, so that the log itself refuses a
+/// second execution.
+fn execution_id(request_id: &str) -> Result<ExecutionId> {
+    let uuid = if request_id.is_empty() {
+        Uuid::now_v7()
+    } else {
+        let mut violations = Violations::default();
+        match Uuid::parse_str(request_id) {
+            Ok(uuid) => Uuid::new_v5(&REQUESTS, uuid.as_bytes()),
+            Err(_) => {
+                violations.push(
+                    "request_id",
+                    Reason::InvalidValue,
+                    "not a UUID; leave it out, or send a fresh UUID",
+                );
+                return Err(violations.into());
+            }
+        }
+    };
+    ExecutionId::parse(&uuid.to_string())
+        .map_err(|error| Error::Unavailable(mahavishnu_bus::Error::Unreadable(error.into())))
+}
+
+fn digest(workflow: &Workflow) -> Vec<u8> {
+    Sha256::digest(serde_json::to_vec(workflow).unwrap_or_default()).to_vec()
+}

@@ -1,0 +1,161 @@
+//! The executions in memory: fed by one tail of the whole stream, loaded on demand, dropped when quiet.
+//!
+//! Invariant: a [`History`] that [`Histories::get`] gives has folded everything that was stored before the
+//! call, and follows what is stored after it. A coordinator's memory holds what moves, not what ended.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use mahavishnu_bus::log::{Tail, TailItem};
+use mahavishnu_bus::{Bus, Error, Result};
+use mahavishnu_core::execution::Fact;
+use mahavishnu_core::id::ExecutionId;
+use tokio::sync::{OnceCell, watch};
+
+use super::history::History;
+
+/// An execution that nobody looks at and that does not move is dropped after this time.
+const QUIET: Duration = Duration::from_secs(20);
+
+struct Entry {
+    history: Arc<History>,
+    /// Set once the history is whole.
+    load: Arc<OnceCell<()>>,
+    touched: Instant,
+}
+
+/// The executions in memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Histories {
+    bus: Bus,
+    entries: Arc<Mutex<HashMap<ExecutionId, Entry>>>,
+    position: watch::Receiver<u64>,
+}
+
+/// Feeds [`Histories`] from the tail.
+pub struct Feeder {
+    histories: Histories,
+    tail: Tail,
+    position: watch::Sender<u64>,
+}
+
+impl Histories {
+    /// Starts after what the tail starts after.
+    pub fn new(bus: Bus, tail: Tail) -> (Self, Feeder) {
+        let (sender, position) = watch::channel(tail.start);
+        let histories = Self { bus, entries: Arc::default(), position };
+        (histories.clone(), Feeder { histories, tail, position: sender })
+    }
+
+    /// An execution, loaded.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it does not exist.
+    pub async fn get(&self, id: &ExecutionId) -> Result<Arc<History>> {
+        let (history, load) = {
+            let mut entries = self.lock();
+            let entry = entries.entry(id.clone()).or_insert_with(|| Entry {
+                history: Arc::new(History::unloaded(id.clone())),
+                load: Arc::default(),
+                touched: Instant::now(),
+            });
+            entry.touched = Instant::now();
+            (Arc::clone(&entry.history), Arc::clone(&entry.load))
+        };
+        let loaded = load
+            .get_or_try_init(|| async {
+                let read = self.bus.history(id).await?;
+                let last = read.last().map_or(0, |stored| stored.record.position);
+                self.passed(last).await;
+                history.loaded(read);
+                Ok(())
+            })
+            .await;
+        match loaded {
+            Ok(()) => Ok(history),
+            Err(error) => {
+                // Whoever asks next starts afresh.
+                let mut entries = self.lock();
+                if entries.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.history, &history)) {
+                    entries.remove(id);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until the tail has passed `position`.
+    pub async fn passed(&self, position: u64) {
+        let mut now = self.position.clone();
+        // It ends only with the process.
+        let _ = now.wait_for(|now| *now >= position).await;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry(&self, id: &ExecutionId, first: bool) -> Option<Arc<History>> {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get_mut(id) {
+            entry.touched = Instant::now();
+            return Some(Arc::clone(&entry.history));
+        }
+        if !first {
+            return None;
+        }
+        let history = Arc::new(History::new(id.clone()));
+        let load = Arc::new(OnceCell::new_with(Some(())));
+        entries.insert(id.clone(), Entry { history: Arc::clone(&history), load, touched: Instant::now() });
+        Some(history)
+    }
+
+    fn drop_quiet(&self) {
+        self.lock()
+            .retain(|_, entry| entry.touched.elapsed() < QUIET || Arc::strong_count(&entry.history) > 1);
+    }
+}
+
+impl Feeder {
+    /// Follows the tail.
+    ///
+    /// # Errors
+    /// When the tail ends, which it does only with the connection.
+    pub async fn run(mut self) -> Result<()> {
+        let mut sweep = tokio::time::interval(QUIET / 4);
+        loop {
+            let item = tokio::select! {
+                item = self.tail.items.next() => item,
+                _ = sweep.tick() => {
+                    self.histories.drop_quiet();
+                    continue;
+                }
+            };
+            let position = match item {
+                None => return Err(Error::NotFound),
+                Some(TailItem::Record(stored)) => {
+                    let position = stored.record.position;
+                    let first = matches!(stored.record.fact, Fact::Accepted(_));
+                    if let Some(history) = self.histories.entry(&stored.execution, first) {
+                        history.follow(stored);
+                    }
+                    position
+                }
+                Some(TailItem::Unreadable { execution, position, error }) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, position, "unreadable record");
+                    if let Some(history) = execution.and_then(|id| self.histories.entry(&id, false)) {
+                        history.pass(position);
+                    }
+                    position
+                }
+                Some(TailItem::Disturbed(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "tail disturbed");
+                    continue;
+                }
+            };
+            self.position.send_replace(position);
+        }
+    }
+}

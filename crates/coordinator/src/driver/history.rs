@@ -1,0 +1,138 @@
+//! One execution in memory: its records, the state that they fold to, and whoever waits for it to change.
+//!
+//! Invariant: records are folded in stream order, each once. While the history is being loaded, what the
+//! tail brings is set aside; the load ends only when the tail has passed everything that was read.
+
+use std::sync::{Mutex, PoisonError};
+
+use mahavishnu_bus::Trace;
+use mahavishnu_bus::log::Stored;
+use mahavishnu_core::execution::{Record, State, Void};
+use mahavishnu_core::id::ExecutionId;
+use mahavishnu_proto::{public, v1};
+use mahavishnu_telemetry::context;
+use tokio::sync::watch;
+
+/// An execution, followed.
+pub struct History {
+    /// The execution.
+    pub id: ExecutionId,
+    /// Held by whoever decides for it; one at a time in this process.
+    pub deciding: tokio::sync::Mutex<()>,
+    folded: Mutex<Folded>,
+    position: watch::Sender<u64>,
+}
+
+/// What the records fold to.
+#[derive(Default)]
+pub struct Folded {
+    /// The state.
+    pub state: State,
+    /// Every record, in order; the nth has the number n + 1.
+    pub events: Vec<Numbered>,
+    /// The trace of the execution.
+    pub trace: Trace,
+    /// Position of the last record that changes what lists show.
+    pub summary_due: u64,
+    /// Position up to which this process has written what lists show.
+    pub summary_put: u64,
+    /// `Some` while the history is being loaded: what the tail brought meanwhile.
+    pending: Option<Vec<Stored>>,
+}
+
+/// A record with what the fold said of it.
+pub struct Numbered {
+    /// The record.
+    pub record: Record,
+    /// Why it has no effect.
+    pub void: Option<Void>,
+}
+
+impl History {
+    /// One of which everything will come by the tail.
+    pub fn new(id: ExecutionId) -> Self {
+        Self::with(id, Folded::default())
+    }
+
+    /// One that is to be loaded.
+    pub fn unloaded(id: ExecutionId) -> Self {
+        Self::with(id, Folded { pending: Some(Vec::new()), ..Folded::default() })
+    }
+
+    fn with(id: ExecutionId, folded: Folded) -> Self {
+        let (position, _) = watch::channel(0);
+        Self { id, deciding: tokio::sync::Mutex::default(), folded: Mutex::new(folded), position }
+    }
+
+    /// Takes what the tail brings.
+    pub fn follow(&self, stored: Stored) {
+        let position = stored.record.position;
+        self.with_folded(|folded| match &mut folded.pending {
+            Some(pending) => pending.push(stored),
+            None => folded.fold(stored),
+        });
+        self.pass(position);
+    }
+
+    /// The tail passed a message of this execution that cannot be read.
+    pub fn pass(&self, position: u64) {
+        if self.with_folded(|folded| folded.pending.is_none()) {
+            self.position.send_replace(position);
+        }
+    }
+
+    /// Ends the load: `read` is what the log held, and the tail has passed all of it.
+    pub fn loaded(&self, read: Vec<Stored>) {
+        let position = self.with_folded(|folded| {
+            let mut all = read;
+            all.extend(folded.pending.take().into_iter().flatten());
+            all.sort_by_key(|stored| stored.record.position);
+            all.dedup_by_key(|stored| stored.record.position);
+            all.into_iter().for_each(|stored| folded.fold(stored));
+            folded.state.position
+        });
+        self.position.send_replace(position);
+    }
+
+    /// Looks at what is folded. Short, and never across an await.
+    pub fn with_folded<T>(&self, look: impl FnOnce(&mut Folded) -> T) -> T {
+        look(&mut self.folded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until everything up to `position` is folded.
+    pub async fn folded_to(&self, position: u64) {
+        let mut changes = self.position.subscribe();
+        // The sender lives as long as `self`.
+        let _ = changes.wait_for(|now| *now >= position).await;
+    }
+
+    /// Tells of every change from now on; the value is the position folded to.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.position.subscribe()
+    }
+
+    /// The public event with this number, if it has happened.
+    pub fn event(&self, sequence: u64) -> Option<v1::Event> {
+        self.with_folded(|folded| {
+            let numbered = folded.events.get(usize::try_from(sequence.checked_sub(1)?).ok()?)?;
+            let mut event = public::event(&self.id, &numbered.record, sequence, numbered.void, &folded.state);
+            if let Some(v1::event::Kind::ExecutionAccepted(accepted)) = &mut event.kind {
+                accepted.trace_id = context::trace_id(&folded.trace);
+            }
+            Some(event)
+        })
+    }
+}
+
+impl Folded {
+    fn fold(&mut self, stored: Stored) {
+        let (_, void) = self.state.apply(&stored.record);
+        if self.trace.is_empty() {
+            self.trace = stored.trace;
+        }
+        if void.is_none() && public::changes_summary(&stored.record.fact) {
+            self.summary_due = stored.record.position;
+        }
+        self.events.push(Numbered { record: stored.record, void });
+    }
+}

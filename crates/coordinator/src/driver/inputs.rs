@@ -1,0 +1,162 @@
+//! The loop over inputs, and one round of decisions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use mahavishnu_bus::log::InputDelivery;
+use mahavishnu_bus::{Bus, Error, Result, Trace};
+use mahavishnu_core::execution::{Command, Fact, decide};
+use mahavishnu_telemetry::context;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::{Histories, History, summary};
+
+/// Executions that are advanced at the same time.
+const CONCURRENCY: usize = 1_000;
+
+/// Nothing takes longer unless NATS is away; the input then comes again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Advances executions.
+#[derive(Clone)]
+pub struct Driver {
+    bus: Bus,
+    histories: Histories,
+}
+
+impl Driver {
+    /// Over these executions.
+    pub fn new(bus: Bus, histories: Histories) -> Self {
+        Self { bus, histories }
+    }
+
+    /// Takes inputs until `stop`, then finishes what it has.
+    ///
+    /// # Errors
+    /// When the inputs end, which they do only when their consumer is deleted.
+    pub async fn run(self, stop: CancellationToken) -> Result<()> {
+        let mut inputs = self.bus.inputs().await?;
+        let slots = Arc::new(Semaphore::new(CONCURRENCY));
+        let running = TaskTracker::new();
+        loop {
+            let input = tokio::select! {
+                () = stop.cancelled() => break,
+                input = inputs.next() => input,
+            };
+            match input {
+                None => return Err(Error::NotFound),
+                // The stream goes on after a missed heartbeat or a reconnection.
+                Some(Err(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "inputs disturbed");
+                }
+                Some(Ok(input)) => {
+                    let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+                    let driver = self.clone();
+                    running.spawn(async move {
+                        driver.handle(input).await;
+                        drop(slot);
+                    });
+                }
+            }
+        }
+        running.close();
+        running.wait().await;
+        Ok(())
+    }
+
+    async fn handle(&self, input: InputDelivery) {
+        let execution = input.execution.clone();
+        let advance = async {
+            let history = self.histories.get(&execution).await?;
+            history.folded_to(input.position).await;
+            self.advance(&history).await
+        };
+        match tokio::time::timeout(PATIENCE, advance).await {
+            Ok(Ok(())) => input.ack().await,
+            // A timer of an execution that was never accepted, or a stray message.
+            Ok(Err(Error::NotFound)) => input.ack().await,
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, %execution, "not advanced; the input comes again");
+            }
+            Err(_) => tracing::warn!(%execution, "advancing takes too long; the input comes again"),
+        }
+    }
+
+    /// Decides until there is nothing to decide.
+    async fn advance(&self, history: &History) -> Result<()> {
+        let _deciding = history.deciding.lock().await;
+        loop {
+            let (commands, after, trace) = history.with_folded(|folded| {
+                (decide(&history.id, &folded.state), folded.state.decided, folded.trace.clone())
+            });
+            if commands.is_empty() {
+                break;
+            }
+            match self.perform(history, commands, after, &trace).await {
+                Ok(position) => history.folded_to(position).await,
+                Err(Error::Conflict) => {
+                    let mut changes = history.changes();
+                    // Whoever was faster stored a decision after `after`; wait until the tail brings it.
+                    while history.with_folded(|folded| folded.state.decided) <= after {
+                        if changes.changed().await.is_err() {
+                            break;
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        summary::put(&self.bus, history).await
+    }
+
+    /// Does what was decided, in order; gives the position of the last record stored.
+    async fn perform(
+        &self,
+        history: &History,
+        commands: Vec<Command>,
+        mut after: u64,
+        trace: &Trace,
+    ) -> Result<u64> {
+        for command in commands {
+            match command {
+                Command::SetTimer { timer, at } => self.bus.set_timer(&history.id, &timer, at, trace).await?,
+                Command::Record(fact) => {
+                    after = self.store(history, &fact, after, trace).await?;
+                    if fact.is_terminal() {
+                        self.bus.cancel_attempts(&history.id, "the execution has ended").await;
+                    }
+                }
+            }
+        }
+        Ok(after)
+    }
+
+    async fn store(&self, history: &History, fact: &Fact, after: u64, trace: &Trace) -> Result<u64> {
+        let Fact::Scheduled(task) = fact else {
+            return self.bus.decide(&history.id, fact, after, trace).await;
+        };
+        let span = tracing::info_span!(
+            "send task",
+            otel.name = format!("send task.{}", task.engine),
+            otel.kind = "producer",
+            messaging.system = "nats",
+            messaging.operation.name = "send",
+            messaging.destination.template = "task.{engine}.{execution}",
+            messaging.message.conversation_id = %history.id,
+            mahavishnu.execution.id = %history.id,
+            mahavishnu.stage.id = %task.stage,
+            mahavishnu.attempt = task.attempt,
+        );
+        context::adopt(&span, trace);
+        let headers = match context::of(&span) {
+            // Without an exporter there is no span of ours; the caller's context is passed on.
+            headers if headers.is_empty() => trace.clone(),
+            headers => headers,
+        };
+        self.bus.decide(&history.id, fact, after, &headers).instrument(span).await
+    }
+}

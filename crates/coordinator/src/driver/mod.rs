@@ -1,0 +1,17 @@
+//! Advances executions: takes the inputs that the coordinators share, decides, stores what was decided.
+//!
+//! Invariants:
+//! - An input is acknowledged only after everything that it caused is stored, and only after every record
+//!   up to it was folded. The unacknowledged inputs are the whole recovery.
+//! - Any coordinator can advance any execution; when two decide at once, the log takes one, and the other
+//!   folds what was stored and decides again.
+
+mod histories;
+mod history;
+mod inputs;
+mod summary;
+
+pub use histories::Histories;
+pub use history::{Folded, History};
+pub use inputs::Driver;
+pub use summary::{approvals, took_effect};

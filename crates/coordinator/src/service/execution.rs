@@ -1,0 +1,106 @@
+//! `ExecutionService`.
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use mahavishnu_core::violation::{Reason, Violations};
+use mahavishnu_proto::v1::execution_service_server::ExecutionService;
+use mahavishnu_proto::v1::{
+    CancelExecutionRequest, CancelExecutionResponse, GetExecutionRequest, GetExecutionResponse,
+    ListExecutionsRequest, ListExecutionsResponse, StartExecutionRequest, StartExecutionResponse,
+    WatchExecutionRequest, WatchExecutionResponse,
+};
+use mahavishnu_proto::{public, v1, wire};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, trace};
+use crate::app::{Error, ExecutionFilter, Page};
+
+#[async_trait]
+impl ExecutionService for Api {
+    type WatchExecutionStream = BoxStream<'static, Result<WatchExecutionResponse, Status>>;
+
+    async fn start_execution(
+        &self,
+        request: Request<StartExecutionRequest>,
+    ) -> Result<Response<StartExecutionResponse>, Status> {
+        let trace = trace(&request);
+        let request = request.into_inner();
+        let draft = public::draft(request.workflow).map_err(Error::Invalid)?;
+        let history = self.app.start(draft, &request.request_id, &trace).await?;
+        Ok(Response::new(StartExecutionResponse { execution: Some(self.app.describe(&history)) }))
+    }
+
+    async fn get_execution(
+        &self,
+        request: Request<GetExecutionRequest>,
+    ) -> Result<Response<GetExecutionResponse>, Status> {
+        let history = self.app.find(&request.into_inner().id).await?;
+        Ok(Response::new(GetExecutionResponse { execution: Some(self.app.describe(&history)) }))
+    }
+
+    async fn list_executions(
+        &self,
+        request: Request<ListExecutionsRequest>,
+    ) -> Result<Response<ListExecutionsResponse>, Status> {
+        let request = request.into_inner();
+        let page = Page { size: request.page_size, token: request.page_token };
+        let filter = filter(request.filter.unwrap_or_default()).map_err(Error::Invalid)?;
+        let (executions, next_page_token) = self.app.list_executions(&page, &filter).await?;
+        Ok(Response::new(ListExecutionsResponse { executions, next_page_token }))
+    }
+
+    async fn watch_execution(
+        &self,
+        request: Request<WatchExecutionRequest>,
+    ) -> Result<Response<Self::WatchExecutionStream>, Status> {
+        let request = request.into_inner();
+        let history = self.app.find(&request.id).await?;
+        let events = self.app.watch(history, request.after_sequence).await?;
+        let responses = events.map(|event| match event {
+            Ok(event) => Ok(WatchExecutionResponse { event: Some(event) }),
+            Err(error) => Err(error.into()),
+        });
+        Ok(Response::new(responses.boxed()))
+    }
+
+    async fn cancel_execution(
+        &self,
+        request: Request<CancelExecutionRequest>,
+    ) -> Result<Response<CancelExecutionResponse>, Status> {
+        let trace = trace(&request);
+        let request = request.into_inner();
+        let history = self.app.cancel(&request.id, &request.reason, "a client", &trace).await?;
+        Ok(Response::new(CancelExecutionResponse { execution: Some(self.app.describe(&history)) }))
+    }
+}
+
+fn filter(filter: v1::ExecutionFilter) -> Result<ExecutionFilter, Violations> {
+    let mut violations = Violations::default();
+    let states = filter
+        .states
+        .iter()
+        .enumerate()
+        .filter_map(|(n, state)| match v1::execution::State::try_from(*state) {
+            Ok(state) if state != v1::execution::State::Unspecified => Some(state),
+            _ => {
+                let message = "not a state of an execution";
+                violations.push(format!("filter.states[{n}]"), Reason::InvalidValue, message);
+                None
+            }
+        })
+        .collect();
+    let mut time = |stamp: Option<prost_types::Timestamp>, field: &str| {
+        stamp.and_then(|stamp| match wire::time(Some(stamp), "time") {
+            Ok(time) => Some(time),
+            Err(_) => {
+                violations.push(format!("filter.{field}"), Reason::InvalidValue, "not a time");
+                None
+            }
+        })
+    };
+    let created_after = time(filter.created_after, "created_after");
+    let created_before = time(filter.created_before, "created_before");
+    let labels = filter.labels.into_iter().collect();
+    let engine = filter.engine;
+    violations.into_result(ExecutionFilter { states, engine, created_after, created_before, labels })
+}

@@ -1,0 +1,138 @@
+//! `OrchestratorService`.
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use mahavishnu_core::engine::Profile;
+use mahavishnu_core::id::EngineName;
+use mahavishnu_core::workflow::plan;
+use mahavishnu_core::{engine, recommendation, selection};
+use mahavishnu_proto::v1::orchestrator_service_server::OrchestratorService;
+use mahavishnu_proto::v1::{
+    ExecuteRequest, ExecuteResponse, GetGuideRequest, GetGuideResponse, GetProfileRequest,
+    GetProfileResponse, GuideEntry, ListProfilesRequest, ListProfilesResponse, PlanRequest, PlanResponse,
+    PlannedStage, RecommendRequest, RecommendResponse, SelectRequest, SelectResponse,
+};
+use mahavishnu_proto::{json, public, v1};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, trace};
+use crate::app::{App, Error};
+
+#[async_trait]
+impl OrchestratorService for Api {
+    type ExecuteStream = BoxStream<'static, Result<ExecuteResponse, Status>>;
+
+    async fn select(&self, request: Request<SelectRequest>) -> Result<Response<SelectResponse>, Status> {
+        let request = request.into_inner();
+        let request = selection::Request {
+            task_type: request.task_type,
+            requires_state: request.requires_state,
+            requires_routing: request.requires_routing,
+            requires_scheduling: request.requires_scheduling,
+        };
+        let selection = selection::select(self.app.registry(), &request).map_err(Error::Invalid)?;
+        Ok(Response::new(SelectResponse {
+            engine: selection.engine.to_string(),
+            rule: selection.rule.to_string(),
+            explanation: Some(json::to_struct_from(&selection)),
+        }))
+    }
+
+    async fn recommend(
+        &self,
+        request: Request<RecommendRequest>,
+    ) -> Result<Response<RecommendResponse>, Status> {
+        let text = request.into_inner().description;
+        let answer = recommendation::recommend(self.app.registry(), &text).map_err(Error::Invalid)?;
+        Ok(Response::new(RecommendResponse {
+            primary: answer.primary.to_string(),
+            profile: Some(profile(&self.app, &answer.profile)),
+            confidence: answer.confidence,
+            plan: answer.plan.iter().map(|stage| PlannedStage { r#type: stage.engine.to_string() }).collect(),
+            explanation: Some(json::to_struct_from(&answer)),
+        }))
+    }
+
+    async fn get_profile(
+        &self,
+        request: Request<GetProfileRequest>,
+    ) -> Result<Response<GetProfileResponse>, Status> {
+        let name = request.into_inner().engine;
+        let registry = self.app.registry();
+        let found = EngineName::parse(&name).ok().and_then(|name| registry.get(&name));
+        let found = found.ok_or_else(|| Error::NotFound {
+            what: "engine",
+            hint: match registry.nearest(&name) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => "list what there is: mahavishnu engines list".to_owned(),
+            },
+            name,
+        })?;
+        Ok(Response::new(GetProfileResponse { profile: Some(profile(&self.app, found)) }))
+    }
+
+    async fn list_profiles(
+        &self,
+        _: Request<ListProfilesRequest>,
+    ) -> Result<Response<ListProfilesResponse>, Status> {
+        let profiles = self.app.registry().profiles().map(|found| profile(&self.app, found)).collect();
+        Ok(Response::new(ListProfilesResponse { profiles }))
+    }
+
+    async fn get_guide(&self, _: Request<GetGuideRequest>) -> Result<Response<GetGuideResponse>, Status> {
+        let entries = engine::guide(self.app.registry())
+            .into_iter()
+            .map(|(task, engine)| GuideEntry { task, engine: engine.to_string() })
+            .collect();
+        Ok(Response::new(GetGuideResponse { entries }))
+    }
+
+    async fn plan(&self, request: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
+        let draft = public::draft(request.into_inner().workflow).map_err(Error::Invalid)?;
+        let workflow = draft.check(self.app.registry()).map_err(Error::Invalid)?;
+        let plan = plan::plan(&workflow, chrono::Utc::now());
+        Ok(Response::new(PlanResponse { plan: Some(json::to_struct_from(&plan)) }))
+    }
+
+    async fn execute(
+        &self,
+        request: Request<ExecuteRequest>,
+    ) -> Result<Response<Self::ExecuteStream>, Status> {
+        let trace = trace(&request);
+        let request = request.into_inner();
+        let draft = public::draft(request.workflow).map_err(Error::Invalid)?;
+        let history = self.app.start(draft, &request.request_id, &trace).await?;
+        let events = self.app.watch(history, 0).await?;
+        let responses = events.map(|event| match event {
+            Ok(event) => Ok(ExecuteResponse { event: Some(event) }),
+            Err(error) => Err(error.into()),
+        });
+        Ok(Response::new(responses.boxed()))
+    }
+}
+
+fn profile(app: &App, profile: &Profile) -> v1::Profile {
+    let workers = app
+        .workers()
+        .of(profile.name.as_str())
+        .into_iter()
+        .map(|heartbeat| v1::Worker {
+            id: heartbeat.worker_id,
+            versions: heartbeat.versions,
+            slots: heartbeat.slots,
+            busy: heartbeat.busy,
+        })
+        .collect();
+    v1::Profile {
+        engine: profile.name.to_string(),
+        name: profile.display_name.clone(),
+        complexity: profile.complexity.to_string(),
+        stateful: profile.stateful,
+        routing: profile.routing,
+        scheduling: profile.scheduling,
+        strengths: profile.strengths.clone(),
+        weaknesses: profile.weaknesses.clone(),
+        best_for: profile.best_for.clone(),
+        workers,
+    }
+}

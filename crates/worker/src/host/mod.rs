@@ -1,0 +1,97 @@
+//! The engine host: the warm process in which the engine really runs.
+//!
+//! Invariants: one host at a time; a host that ends is started again, with growing pauses; every attempt has
+//! a connection of its own, and in `process` isolation a process of its own, opened ahead of need.
+
+pub mod connection;
+pub mod frame;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::sync::watch;
+
+pub use connection::Connection;
+use supervisor::{Live, Supervisor};
+
+use crate::Isolation;
+
+/// How long an attempt waits for a host that is being started again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a host is started from.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The engine.
+    pub engine: &'static str,
+    /// The interpreter.
+    pub python: PathBuf,
+    /// The directory of the host's sources.
+    pub sources: PathBuf,
+    /// How attempts are kept apart.
+    pub isolation: Isolation,
+    /// Further environment variables.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Where the supervisor stands.
+#[derive(Clone)]
+enum State {
+    Starting,
+    Ready(Arc<Live>),
+    /// The engine is not there; starting again will not help.
+    Unavailable(String),
+}
+
+/// The engine host. Cheap to clone; the process ends with the last clone.
+#[derive(Clone)]
+pub struct Host {
+    state: watch::Receiver<State>,
+    _supervisor: Arc<tokio_util::task::AbortOnDropHandle<()>>,
+}
+
+impl Host {
+    /// Starts it and waits until it is warm.
+    ///
+    /// # Errors
+    /// When the engine cannot be imported in this environment.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let (sender, state) = watch::channel(State::Starting);
+        let task = tokio::spawn(Supervisor::new(options, sender).run());
+        let host = Self { state, _supervisor: Arc::new(tokio_util::task::AbortOnDropHandle::new(task)) };
+        host.live().await?;
+        Ok(host)
+    }
+
+    /// A connection for one attempt.
+    ///
+    /// # Errors
+    /// When there is no host for a long time, or it does not answer.
+    pub async fn open(&self) -> anyhow::Result<Connection> {
+        let live = tokio::time::timeout(PATIENCE, self.live()).await;
+        let Ok(live) = live else { bail!("the engine host is not ready after {PATIENCE:?}") };
+        live?.open().await
+    }
+
+    /// Versions of what it runs.
+    pub fn versions(&self) -> BTreeMap<String, String> {
+        match &*self.state.borrow() {
+            State::Ready(live) => live.versions.clone(),
+            State::Starting | State::Unavailable(_) => BTreeMap::new(),
+        }
+    }
+
+    async fn live(&self) -> anyhow::Result<Arc<Live>> {
+        let mut state = self.state.clone();
+        let state = state.wait_for(|state| !matches!(state, State::Starting)).await;
+        match state.as_deref() {
+            Ok(State::Ready(live)) => Ok(Arc::clone(live)),
+            Ok(State::Unavailable(why)) => bail!("{why}"),
+            Ok(State::Starting) | Err(_) => bail!("the engine host is being stopped"),
+        }
+    }
+}

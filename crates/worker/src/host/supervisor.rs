@@ -1,0 +1,216 @@
+//! Starts the host, follows it, starts it again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use mahavishnu_provision::process::{Child, Output};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::UnixListener;
+use tokio::process::ChildStderr;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::frame::{Frames, FromHost, ToHost};
+use super::{Connection, Options, State};
+use crate::Isolation;
+
+/// A cold disk makes the first import slow.
+const WARM_UP: Duration = Duration::from_secs(120);
+/// A warm host opens an attempt within milliseconds.
+const OPENING: Duration = Duration::from_secs(30);
+/// Between starts of a host that ends by itself.
+const PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+/// A host that lived this long earned a fresh start.
+const HEALTHY: Duration = Duration::from_secs(60);
+
+pub struct Supervisor {
+    options: Options,
+    state: watch::Sender<State>,
+}
+
+/// A host that is warm.
+pub struct Live {
+    /// Versions of what it runs.
+    pub versions: BTreeMap<String, String>,
+    isolation: Isolation,
+    opens: mpsc::UnboundedSender<String>,
+    waiting: Waiting,
+    spare: Mutex<Option<oneshot::Receiver<Connection>>>,
+}
+
+/// Attempt connections that were asked for and have not come, by token.
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Connection>>>>;
+
+impl Live {
+    /// A connection for one attempt: the spare one if there is one; then another is made ready.
+    pub async fn open(&self) -> anyhow::Result<Connection> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let wanted = match spare {
+            Some(spare) => spare,
+            None => self.request()?,
+        };
+        if self.isolation == Isolation::Process {
+            let next = self.request()?;
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
+        }
+        match tokio::time::timeout(OPENING, wanted).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(_)) => bail!("the engine host ended before the attempt began"),
+            Err(_) => bail!("the engine host does not open an attempt within {OPENING:?}"),
+        }
+    }
+
+    fn request(&self) -> anyhow::Result<oneshot::Receiver<Connection>> {
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), sender);
+        self.opens.send(token).map_err(|_| anyhow!("the engine host has ended"))?;
+        Ok(receiver)
+    }
+}
+
+impl Supervisor {
+    pub const fn new(options: Options, state: watch::Sender<State>) -> Self {
+        Self { options, state }
+    }
+
+    /// Keeps a host running, for ever.
+    pub async fn run(self) {
+        let mut failures = 0_usize;
+        loop {
+            let began = std::time::Instant::now();
+            let end = self.one_host().await;
+            if let State::Unavailable(_) = &*self.state.borrow() {
+                return;
+            }
+            self.state.send_replace(State::Starting);
+            failures = if began.elapsed() > HEALTHY { 0 } else { failures + 1 };
+            let pause = PAUSES.get(failures.min(PAUSES.len() - 1)).copied().unwrap_or_default();
+            match end {
+                Ok(()) => tracing::warn!(?pause, "the engine host ended; it is started again"),
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        ?pause,
+                        "the engine host; it is started again"
+                    );
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One host from start to end.
+    async fn one_host(&self) -> anyhow::Result<()> {
+        // A unix socket's path is short by law; a state directory's may be long.
+        let directory =
+            tempfile::Builder::new().prefix("mahavishnu-").tempdir().context("socket directory")?;
+        let socket = directory.path().join("host.sock");
+        let listener = UnixListener::bind(&socket).context("socket")?;
+        let mut command = Command::new(&self.options.python);
+        command
+            .args(["-m", "mahavishnu_host", "--engine", self.options.engine, "--socket"])
+            .arg(&socket)
+            .args(["--isolation", self.options.isolation.as_str()])
+            .env("PYTHONPATH", &self.options.sources)
+            .env_remove("PYTHONDONTWRITEBYTECODE")
+            .envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        let mut child = Child::spawn(command, Output::Null, Output::Piped).context("engine host")?;
+        let stderr = child.take_stderr().context("standard error")?;
+        let engine = self.options.engine;
+        let log = tokio::spawn(forward_log(stderr, engine));
+
+        let waiting = Waiting::default();
+        let result = tokio::select! {
+            result = self.follow(&listener, &waiting) => result,
+            status = child.wait() => match status {
+                Ok(status) => Err(anyhow!("it ended with {status}")),
+                Err(error) => Err(error.into()),
+            },
+        };
+        // Whoever waits for a connection learns that there will be none.
+        waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let _ = child.kill().await;
+        let _ = log.await;
+        result
+    }
+
+    async fn follow(&self, listener: &UnixListener, waiting: &Waiting) -> anyhow::Result<()> {
+        let accepted = tokio::time::timeout(WARM_UP, listener.accept()).await;
+        let (stream, _) =
+            accepted.map_err(|_| anyhow!("it is not warm after {WARM_UP:?}"))?.context("socket")?;
+        let mut server = Frames::new(stream);
+        let versions = match server.read().await.context("first frame")? {
+            Some(FromHost::ServerHello { pid, versions, warm_ms }) => {
+                tracing::info!(pid, warm_ms, engine = self.options.engine, "engine host is warm");
+                versions
+            }
+            Some(FromHost::ServerError { reason, message }) => {
+                let why = format!("{reason}: {message}");
+                self.state.send_replace(State::Unavailable(why.clone()));
+                bail!(why);
+            }
+            other => bail!("unexpected first frame {other:?}"),
+        };
+        let (opens, mut opened) = mpsc::unbounded_channel();
+        self.state.send_replace(State::Ready(Arc::new(Live {
+            versions,
+            isolation: self.options.isolation,
+            opens,
+            waiting: Arc::clone(waiting),
+            spare: Mutex::default(),
+        })));
+        loop {
+            tokio::select! {
+                token = opened.recv() => {
+                    let Some(token) = token else { return Ok(()) };
+                    server.write(&ToHost::Open { token: &token }).await.context("server connection")?;
+                }
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted.context("socket")?;
+                    tokio::spawn(greet(Frames::new(stream), self.options.isolation, Arc::clone(waiting)));
+                }
+                frame = server.read() => match frame.context("server connection")? {
+                    None => return Ok(()),
+                    Some(FromHost::Exited { token, status, signal }) => {
+                        tracing::debug!(?status, ?signal, "an attempt's process ended");
+                        // If it ended before it said hello, nobody should wait for it.
+                        waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+                    }
+                    Some(other) => bail!("unexpected frame {other:?}"),
+                },
+            }
+        }
+    }
+}
+
+/// Hands a new connection to whoever asked for it.
+async fn greet(mut frames: Frames, isolation: Isolation, waiting: Waiting) {
+    match frames.read().await {
+        Ok(Some(FromHost::Hello { token, pid })) => {
+            let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+            if let Some(waiter) = waiter {
+                // Nobody waits any more: the connection closes, and the child ends.
+                let _ = waiter.send(Connection::new(frames, pid, isolation));
+            }
+        }
+        other => tracing::warn!(?other, "unexpected first frame of an attempt"),
+    }
+}
+
+/// What the engine and user code print is the worker's log.
+async fn forward_log(stderr: ChildStderr, engine: &'static str) {
+    let mut lines = BufReader::new(stderr).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let line = String::from_utf8_lossy(&line);
+        tracing::info!(target: "mahavishnu_worker::host::output", engine, "{}", line.trim_end());
+    }
+}

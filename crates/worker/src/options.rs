@@ -1,0 +1,56 @@
+//! How a worker is set up.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Model;
+
+/// How a worker is set up.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// NATS servers, separated by commas
+    #[arg(long, env = "MAHAVISHNU_NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats: String,
+    /// NATS credentials file
+    #[arg(long, env = "MAHAVISHNU_NATS_CREDENTIALS")]
+    pub nats_credentials: Option<PathBuf>,
+    /// The project directory: references, source catalogue, default documents and `repos` are inside it
+    #[arg(long, env = "MAHAVISHNU_PROJECT", default_value = ".")]
+    pub project: PathBuf,
+    /// A Python with the engine installed, instead of the pinned environment
+    #[arg(long, env = "MAHAVISHNU_ENGINE_PYTHON")]
+    pub python: Option<PathBuf>,
+    /// Attempts at the same time
+    #[arg(long, env = "MAHAVISHNU_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub slots: u32,
+    /// A process for every attempt, or all in one for trusted, quick work
+    #[arg(long, env = "MAHAVISHNU_ISOLATION", value_enum, default_value_t)]
+    pub isolation: Isolation,
+    /// The model of the engines: PROVIDER:NAME or PROVIDER:NAME@URL of an OpenAI-compatible API, such as
+    /// openai:gpt-4o-mini or ollama:llama3.2; its key is read from MAHAVISHNU_MODEL_API_KEY
+    #[arg(long, env = "MAHAVISHNU_MODEL")]
+    pub model: Option<Model>,
+    /// How long running attempts may go on after a request to stop, such as 30s
+    #[arg(long, env = "MAHAVISHNU_DRAIN", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub drain: Duration,
+}
+
+/// How attempts are kept apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Isolation {
+    /// A process for every attempt, forked from a warm one.
+    #[default]
+    Process,
+    /// All attempts in one process.
+    Shared,
+}
+
+impl Isolation {
+    /// As the engine host takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Shared => "shared",
+        }
+    }
+}
