@@ -11,10 +11,12 @@
 //! - A warm start touches no network and shows nothing.
 //! - No process started here outlives the one that started it, however that one ends.
 
+pub mod doctor;
 mod environment;
 mod error;
 mod index;
 mod lock;
+pub mod model;
 pub mod nats;
 pub mod process;
 pub mod progress;

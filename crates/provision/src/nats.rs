@@ -26,6 +26,8 @@ pub use config::{CLUSTER_CONF, SINGLE_CONF};
 pub const OLDEST: (u32, u32) = (2, 14);
 
 const NAME: &str = "nats-server";
+/// Where a server says which ports it took, inside its directory.
+const PORTS: &str = "ports";
 const POLL: Duration = Duration::from_millis(10);
 /// Recovery of a large store takes seconds; a cluster elects its leader in about ten.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -108,7 +110,7 @@ impl Options {
     }
 
     fn ports_directory(&self) -> PathBuf {
-        self.directory.join("ports")
+        self.directory.join(PORTS)
     }
 }
 
@@ -119,7 +121,7 @@ impl NatsServer {
         create_private(&options.directory)?;
         create_private(&ports_directory)?;
         let lock = Lock::try_take(&options.directory.join("lock"), NAME)?;
-        bury_predecessors(&ports_directory).await?;
+        bury_predecessors(&options.directory).await?;
         let file = config::write(options)?;
         let mut command = Command::new(&options.program);
         command.arg("-c").arg(file).envs(config::variables(options));
@@ -192,7 +194,7 @@ impl Starting {
             let Some(found) = ports.take().or_else(|| self.read_ports()) else {
                 continue;
             };
-            match health(&found).await {
+            match found.health().await {
                 Ok(()) => {
                     return Ok(NatsServer { child: self.child, ports: found, _lock: self.lock });
                 }
@@ -203,11 +205,8 @@ impl Starting {
         Err(Error::NotReady { name: NAME.to_owned(), seconds: START_LIMIT.as_secs(), detail: last })
     }
 
-    /// The file appears when the ports are open; half-written, it does not parse and is read again.
     fn read_ports(&self) -> Option<Ports> {
-        let file = self.ports_directory.join(format!("nats-server_{}.ports", self.child.id()?));
-        let ports: Ports = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-        (!ports.nats.is_empty() && !ports.monitoring.is_empty()).then_some(ports)
+        Ports::read(&self.ports_directory.join(format!("nats-server_{}.ports", self.child.id()?)))
     }
 }
 
@@ -232,44 +231,73 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
     Some((parts.next()??, parts.next()??, parts.next()??))
 }
 
-async fn health(ports: &Ports) -> Result<(), String> {
-    let monitor = ports.monitoring.first().and_then(|url| url.strip_prefix("http://")).unwrap_or_default();
-    match http::get(monitor, "/healthz").await {
-        Ok((200, _)) => Ok(()),
-        Ok((_, body)) => Err(body.trim().to_owned()),
-        Err(error) => Err(error.to_string()),
+/// The server that runs on the data in this directory: its URL and what its acknowledged writes survive.
+pub async fn running(directory: &Path) -> Option<(String, Durability)> {
+    for entry in std::fs::read_dir(directory.join(PORTS)).ok()?.filter_map(std::io::Result::ok) {
+        let Some(ports) = Ports::read(&entry.path()) else { continue };
+        if let Some(durability) = ports.durability(directory).await {
+            return Some((ports.nats.into_iter().next().unwrap_or_default(), durability));
+        }
     }
+    None
 }
 
 /// Waits until no server that once used this data answers any more, and removes what it said about its ports.
 /// A server whose parent was killed dies a moment after the parent's lock is free.
-async fn bury_predecessors(ports_directory: &Path) -> Result<()> {
-    let cannot = || Error::io("cannot read", ports_directory);
-    for entry in std::fs::read_dir(ports_directory).map_err(cannot())? {
+async fn bury_predecessors(directory: &Path) -> Result<()> {
+    let ports = directory.join(PORTS);
+    let cannot = || Error::io("cannot read", &ports);
+    for entry in std::fs::read_dir(&ports).map_err(cannot())? {
         let file = entry.map_err(cannot())?.path();
-        let ports: Option<Ports> =
-            std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let deadline = Instant::now() + PREDECESSOR_LIMIT;
-        let mut ticks = interval(POLL);
-        while let Some(address) =
-            ports.as_ref().and_then(|ports| ports.monitoring.first()?.strip_prefix("http://"))
-        {
-            if !http::answers(address, ports_directory).await {
-                break;
+        if let Some(ports) = Ports::read(&file) {
+            let deadline = Instant::now() + PREDECESSOR_LIMIT;
+            let mut ticks = interval(POLL);
+            while ports.durability(directory).await.is_some() {
+                if Instant::now() > deadline {
+                    let holder = format!("at {}", ports.nats.join(", "));
+                    return Err(Error::LockHeld {
+                        what: NAME.to_owned(),
+                        path: directory.to_owned(),
+                        holder,
+                    });
+                }
+                ticks.tick().await;
             }
-            if Instant::now() > deadline {
-                let holder = format!("at {address}");
-                return Err(Error::LockHeld {
-                    what: NAME.to_owned(),
-                    path: ports_directory.to_owned(),
-                    holder,
-                });
-            }
-            ticks.tick().await;
         }
         std::fs::remove_file(&file).map_err(Error::io("cannot remove", &file))?;
     }
     Ok(())
+}
+
+impl Ports {
+    /// From a file that a server has written; half-written, it does not parse and is read again.
+    fn read(file: &Path) -> Option<Self> {
+        let ports: Self = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+        (!ports.nats.is_empty() && !ports.monitoring.is_empty()).then_some(ports)
+    }
+
+    fn monitor(&self) -> &str {
+        self.monitoring.first().and_then(|url| url.strip_prefix("http://")).unwrap_or_default()
+    }
+
+    /// Why it is not ready, if it is not.
+    async fn health(&self) -> Result<(), String> {
+        match http::get(self.monitor(), "/healthz").await {
+            Ok((200, _)) => Ok(()),
+            Ok((_, body)) => Err(body.trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The durability of the server that answers here for this data; another one that was given the port is none.
+    async fn durability(&self, directory: &Path) -> Option<Durability> {
+        let (_, body) = http::get(self.monitor(), "/jsz").await.ok()?;
+        let jsz: serde_json::Value = serde_json::from_str(&body).ok()?;
+        let config = jsz.get("config")?;
+        Path::new(config.get("store_dir")?.as_str()?).starts_with(directory).then_some(())?;
+        let always = config.get("sync_always").and_then(serde_json::Value::as_bool);
+        Some(if always == Some(true) { Durability::Power } else { Durability::Process })
+    }
 }
 
 fn port_of(url: &str) -> Option<u16> {

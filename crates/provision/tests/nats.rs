@@ -1,5 +1,7 @@
 //! The real server, from the shipped configuration files.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Children end with their parent, and groups with their child.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::path::Path;

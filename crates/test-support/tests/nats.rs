@@ -1,5 +1,9 @@
 //! The servers are what they promise: JetStream that keeps acknowledged writes over a kill.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
 use async_nats::jetstream::{self, stream};
 use mahavishnu_test_support::nats::{TestCluster, TestNats};
 
@@ -8,8 +12,20 @@ async fn connect(urls: &[&str]) -> jetstream::Context {
     jetstream::new(client)
 }
 
+/// Asks again until a replica leads the stream: after the death of all nodes that takes a few seconds.
 async fn messages(context: &jetstream::Context) -> u64 {
-    context.get_stream("kept").await.unwrap().get_info().await.unwrap().state.messages
+    let ask = async || {
+        Ok::<_, async_nats::Error>(context.get_stream("kept").await?.get_info().await?.state.messages)
+    };
+    let patient = async {
+        loop {
+            match ask().await {
+                Ok(messages) => return messages,
+                Err(error) => println!("not yet: {error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), patient).await.expect("no leader within 60 s")
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Just enough HTTP to ask a server on this machine how it is.
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,18 +30,4 @@ pub(crate) async fn get(address: &str, path: &str) -> io::Result<(u16, String)> 
         .and_then(|status| status.parse().ok())
         .ok_or(io::ErrorKind::InvalidData)?;
     Ok((status, body.to_owned()))
-}
-
-/// Whether the NATS server that used this directory still answers there; another one that was given its port does not count.
-pub(crate) async fn answers(address: &str, ports_directory: &Path) -> bool {
-    let Some(data) = ports_directory.parent() else {
-        return false;
-    };
-    match get(address, "/jsz").await {
-        Ok((200, body)) => serde_json::from_str::<serde_json::Value>(&body)
-            .ok()
-            .and_then(|jsz| Some(jsz.pointer("/config/store_dir")?.as_str()?.to_owned()))
-            .is_some_and(|store| Path::new(&store).starts_with(data)),
-        _ => false,
-    }
 }
