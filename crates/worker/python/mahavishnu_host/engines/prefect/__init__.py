@@ -1,0 +1,55 @@
+"""Prefect: extract, transform and load over a catalogue of sources, graphs of tasks, and the user's own flows.
+
+Task forms: `{"type": "etl" | "scheduled_etl", "sources"?, "transform"?, "target"?, "schedule"?, "timezone"?}`,
+`{"type": "dag", "tasks", "sources"?}`, `{"flow": "path.py:attr", "parameters"?}`. Every one is a real flow run on
+the Prefect server of `PREFECT_API_URL`, which is read when this module is imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...api import Link, StageError, Task
+
+NAME = "prefect"
+PACKAGES = ("prefect", "duckdb", "fastapi")
+
+
+def prewarm() -> None:
+    """Imports everything that a flow run needs and builds a flow. Running one would start threads, and forking
+    wants none."""
+    import encodings.idna  # noqa: F401
+    import stringprep  # noqa: F401
+
+    import anyio._backends._asyncio  # noqa: F401
+    import prefect
+    import prefect.task_engine  # noqa: F401
+    import prefect.utilities.visualization  # noqa: F401
+
+    from . import dag, etl, flows, reference  # noqa: F401
+    from .tables import Tables
+
+    @prefect.flow(name="warm")
+    async def warm(sources: list) -> None: ...
+
+    warm.validate_parameters({"sources": []})
+    flows.stop_heartbeat()
+    with Tables() as tables:
+        tables.query("SELECT 1 AS warm")
+
+
+async def run(task: Task, link: Link) -> dict[str, Any]:
+    kind = task.task.get("type")
+    if "flow" in task.task and kind in (None, "flow"):
+        from .reference import run_flow
+
+        return await run_flow(task, link)
+    if kind in ("etl", "scheduled_etl"):
+        from .etl import run_etl
+
+        return await run_etl(task, link)
+    if kind == "dag":
+        from .dag import run_dag
+
+        return await run_dag(task, link)
+    raise StageError("TASK_INVALID", f"unknown task type {kind!r}", field="type")
