@@ -10,6 +10,7 @@ mod service;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,16 @@ pub struct Options {
     /// A file that registers further engines
     #[arg(long, env = "MAHAVISHNU_ENGINES")]
     pub engines: Option<PathBuf>,
+}
+
+/// A whole coordinator process, from these options on.
+pub fn main(options: Options, telemetry: &mahavishnu_telemetry::Options) -> ExitCode {
+    mahavishnu_process::serve("mahavishnu-coordinator", telemetry, |_, stop| {
+        let ready = |address: SocketAddr| {
+            mahavishnu_process::say_ready(&serde_json::json!({"ready": "coordinator", "address": address}));
+        };
+        run(options, ready, stop)
+    })
 }
 
 /// Runs until `stop`; `ready` is told the address once calls are served.

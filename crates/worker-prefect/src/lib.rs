@@ -1,1 +1,15 @@
-//! Not written yet.
+//! The worker of the Prefect engine: flows, ETL, DAGs. Runs are kept by a Prefect server: the one that
+//! `PREFECT_API_URL` names, or one that the worker starts beside its host.
+
+use mahavishnu_worker::{Engine, Sidecar};
+
+/// Prefect.
+pub const ENGINE: Engine = Engine {
+    name: "prefect",
+    requirements: include_str!("../requirements.lock"),
+    sidecar: Some(Sidecar {
+        module: "mahavishnu_host.prefect_server",
+        directory: "prefect",
+        variable: "PREFECT_API_URL",
+    }),
+};

@@ -20,11 +20,15 @@ mod options;
 mod runtime;
 mod sidecar;
 
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use mahavishnu_bus::Bus;
 use mahavishnu_core::id::{EngineName, WorkerId};
+use mahavishnu_process::settings::{self, ConfigFile};
+use mahavishnu_provision::progress::{Progress, Terminal};
 use mahavishnu_provision::{Environment, Provision};
 use mahavishnu_telemetry::SpanRelay;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +56,48 @@ impl Engine {
     pub fn environment(&self) -> Environment {
         Environment::new(self.name, self.requirements)
     }
+}
+
+/// The program of one engine's worker.
+#[derive(clap::Parser)]
+#[command(version, about = "Runs one engine's tasks, taken from NATS")]
+struct Program {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Where environments, data and logs are kept; by default in the user's data directory
+    #[arg(long, env = "MAHAVISHNU_HOME", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    telemetry: mahavishnu_telemetry::Options,
+}
+
+/// The program of one engine's worker: settings, then [`main`].
+pub fn program(engine: &Engine) -> ExitCode {
+    match settings::parse::<Program>() {
+        Ok(program) => main(engine, program.options, program.state_dir, &program.telemetry),
+        Err(code) => code,
+    }
+}
+
+/// A whole worker process, from these options on.
+pub fn main(
+    engine: &Engine,
+    options: Options,
+    state_dir: Option<PathBuf>,
+    telemetry: &mahavishnu_telemetry::Options,
+) -> ExitCode {
+    mahavishnu_process::serve("mahavishnu-worker", telemetry, |relay, stop| async move {
+        let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
+        let provision = Provision::open(mahavishnu_provision::Options {
+            state_dir,
+            progress: Some(progress),
+            ..mahavishnu_provision::Options::default()
+        })?;
+        let ready = || mahavishnu_process::say_ready(&serde_json::json!({"ready": "worker", "engine": engine.name}));
+        run(engine, options, &provision, relay, ready, stop).await
+    })
 }
 
 /// Runs a worker until `stop`; `ready` is called once it takes tasks.
