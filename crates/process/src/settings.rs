@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{Command, Parser};
 
 /// `EX_USAGE` of sysexits.
 const USAGE: u8 = 64;
