@@ -131,6 +131,11 @@ pub fn is_plain_key(key: &str) -> bool {
         && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
+/// Whether a text can name a label: letters, digits, '.', '_', '-' and '/'.
+pub fn is_label_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c))
+}
+
 /// Longest name that a nearest one is looked for.
 const MAX_NAME: usize = 64;
 

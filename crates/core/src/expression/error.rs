@@ -3,6 +3,7 @@
 use cel::{ExecutionError, ParseErrors};
 
 use super::{MAX_DEPTH, MAX_LENGTH, MAX_NESTING, Path};
+use crate::violation::Reason;
 
 /// Longest message that is taken from the library, in characters.
 const MAX_MESSAGE: usize = 200;
@@ -58,6 +59,16 @@ pub enum Error {
 pub(super) const FUEL_FUNCTION: &str = "@fuel";
 
 impl Error {
+    /// The reason for a violation.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::TooLong | Self::TooExpensive => Reason::TooLarge,
+            Self::TooDeep => Reason::TooDeep,
+            Self::Missing { .. } => Reason::UnknownReference,
+            _ => Reason::InvalidExpression,
+        }
+    }
+
     pub(super) fn from_parser(errors: &ParseErrors) -> Self {
         let Some(first) = errors.errors.first() else { return Self::Internal };
         if first.msg.contains("recursion limit") {

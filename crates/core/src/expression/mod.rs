@@ -24,6 +24,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use cel::IdedExpr;
+use cel::common::ast::{Expr, LiteralValue, operators};
 use cel::parser::PrattParser;
 use serde_json::{Map, Value};
 
@@ -80,12 +81,41 @@ impl Expression {
                 match path.key(0) {
                     Some(id) => {
                         references.stages.insert(id.to_owned());
+                        references.stage_members.extend(path.key(1).map(str::to_owned));
                     }
                     None => references.all_stages = true,
                 }
             }
         }
         references
+    }
+
+    /// The path that is read, when the expression is nothing but a path and what it names is not there.
+    pub fn missing_path(&self, variables: &Map<String, Value>) -> Option<String> {
+        let Expr::Ident(variable) = &self.root.expr else { return None };
+        let path = self.paths.iter().find(|path| path.variable == *variable && !path.test)?;
+        match path.read(variables) {
+            Some(_) => None,
+            None => Some(path.to_string()),
+        }
+    }
+
+    /// The texts that the expression may yield, when it only chooses among some: `a ? "x" : "y"`. The flag tells
+    /// whether these are all.
+    pub fn choices(&self) -> (BTreeSet<String>, bool) {
+        let mut choices = BTreeSet::new();
+        let mut complete = true;
+        let mut branches = vec![&self.root];
+        while let Some(branch) = branches.pop() {
+            match &branch.expr {
+                Expr::Literal(LiteralValue::String(text)) => {
+                    choices.insert(text.inner().to_owned());
+                }
+                Expr::Call(call) if call.func_name == operators::CONDITIONAL => branches.extend(call.args.iter().skip(1)),
+                _ => complete = false,
+            }
+        }
+        (choices, complete)
     }
 
     /// The value, leniently: what a missing key reads is null.
@@ -127,6 +157,8 @@ pub struct References {
     pub roots: BTreeSet<String>,
     /// The ids in `stages.<id>` and `stages["<id>"]`.
     pub stages: BTreeSet<String>,
+    /// What is read of them: the second name after `stages`.
+    pub stage_members: BTreeSet<String>,
     /// Whether `stages` is also read as a whole or under a computed id.
     pub all_stages: bool,
 }

@@ -15,6 +15,7 @@ use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, ListExpr, LiteralValue, MapEntryExpr, MapExpr,
     SelectExpr, operators,
 };
+use serde_json::{Map, Value};
 
 use super::{Error, MAX_DEPTH};
 use crate::violation::nearest;
@@ -54,6 +55,15 @@ pub(super) enum Step {
 }
 
 impl Path {
+    /// What it names, if it is there.
+    pub fn read<'v>(&self, variables: &'v Map<String, Value>) -> Option<&'v Value> {
+        self.steps.iter().try_fold(variables.get(&self.root)?, |value, step| match (value, step) {
+            (Value::Object(members), Step::Key(key)) => members.get(key),
+            (Value::Array(items), Step::Index(index)) => items.get(usize::try_from(*index).ok()?),
+            _ => None,
+        })
+    }
+
     /// The key at a position after the root.
     pub fn key(&self, position: usize) -> Option<&str> {
         match self.steps.get(position) {

@@ -14,7 +14,7 @@ use cel::{Context, DeclarationError, Env, ExecutionError, FunctionContext, Value
 use serde_json::{Map, Value};
 
 use super::error::FUEL_FUNCTION;
-use super::rewrite::{GLOBAL_FUNCTIONS, MEMBER_FUNCTIONS, Path, Step};
+use super::rewrite::{GLOBAL_FUNCTIONS, MEMBER_FUNCTIONS, Path};
 use super::{Error, FUEL, json};
 
 /// How an evaluation takes what is missing.
@@ -53,7 +53,7 @@ pub(super) fn run(
     let mut context = Context::with_env(Arc::clone(env));
     functions(&mut context, temper).map_err(|_| Error::Internal)?;
     for path in paths {
-        if let Some(value) = read(path, variables, temper)? {
+        if let Some(value) = read(path, variables, temper) {
             context.add_variable_as_val(path.variable.as_str(), value);
         }
     }
@@ -83,23 +83,13 @@ fn null_overloads(env: &mut Env) -> Result<(), DeclarationError> {
 }
 
 /// What a path reads; `None` leaves the variable undeclared, so that reading it is the error.
-fn read<'v>(
-    path: &Path,
-    variables: &'v Map<String, Value>,
-    temper: Temper,
-) -> Result<Option<Box<dyn Val + 'v>>, Error> {
-    let found = path.steps.iter().try_fold(variables.get(&path.root), |value, step| match (value?, step) {
-        (Value::Object(members), Step::Key(key)) => Some(members.get(key)),
-        (Value::Array(items), Step::Index(index)) => Some(usize::try_from(*index).ok().and_then(|i| items.get(i))),
-        _ => None,
-    });
-    let found = found.flatten();
-    Ok(match (path.test, found, temper) {
+fn read<'v>(path: &Path, variables: &'v Map<String, Value>, temper: Temper) -> Option<Box<dyn Val + 'v>> {
+    match (path.test, path.read(variables), temper) {
         (true, found, _) => Some(Box::new(CelBool::from(found.is_some()))),
         (false, Some(value), _) => Some(json::to_cel(value)),
         (false, None, Temper::Lenient) => Some(Box::new(CelNull)),
         (false, None, Temper::Strict) => None,
-    })
+    }
 }
 
 /// What is left of [`FUEL`] in one evaluation.

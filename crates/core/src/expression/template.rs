@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{Error, Expression};
-use crate::violation::{Reason, Violation, item, member};
+use crate::violation::{Violation, item, member};
 
 /// Longest result of rendering one value, in bytes of its texts.
 pub const MAX_RENDERED: usize = 16 << 20;
@@ -122,13 +122,7 @@ impl Renderer<'_> {
             Ok(value)
         });
         rendered.unwrap_or_else(|error| {
-            let reason = match error {
-                Error::Missing { .. } => Reason::UnknownReference,
-                Error::TooExpensive => Reason::TooLarge,
-                Error::TooDeep => Reason::TooDeep,
-                _ => Reason::InvalidExpression,
-            };
-            self.violations.push(Violation::new(path, reason, error.to_string()));
+            self.violations.push(Violation::new(path, error.reason(), error.to_string()));
             Value::Null
         })
     }
