@@ -139,7 +139,7 @@ pub fn is_label_name(name: &str) -> bool {
 /// Longest name that a nearest one is looked for.
 const MAX_NAME: usize = 64;
 
-/// The known name that was probably meant: at most every third character is wrong.
+/// The known name that was probably meant: at most every third character is wrong, and not all.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
     if length > MAX_NAME {
@@ -149,7 +149,9 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|known| (strsim::osa_distance(&lower, &known.to_lowercase()), known))
-        .filter(|(distance, known)| *distance <= length.max(known.chars().count()).div_ceil(3))
+        .filter(|(distance, known)| {
+            *distance < length && *distance <= length.max(known.chars().count()).div_ceil(3)
+        })
         .min()
         .map(|(_, known)| known)
 }

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{Error, Expression};
-use crate::violation::{Violation, item, member};
+use crate::violation::{Violations, item, member};
 
 /// Longest result of rendering one value, in bytes of its texts.
 pub const MAX_RENDERED: usize = 16 << 20;
@@ -89,16 +89,16 @@ impl Template {
 }
 
 /// Renders every text within a JSON value. Violations carry the path within the value.
-pub fn render(value: &Value, variables: &Map<String, Value>) -> Result<Value, Vec<Violation>> {
-    let mut renderer = Renderer { variables, left: MAX_RENDERED, violations: Vec::new() };
+pub fn render(value: &Value, variables: &Map<String, Value>) -> Result<Value, Violations> {
+    let mut renderer = Renderer { variables, left: MAX_RENDERED, violations: Violations::default() };
     let rendered = renderer.value(value, "");
-    if renderer.violations.is_empty() { Ok(rendered) } else { Err(renderer.violations) }
+    renderer.violations.into_result(rendered)
 }
 
 struct Renderer<'a> {
     variables: &'a Map<String, Value>,
     left: usize,
-    violations: Vec<Violation>,
+    violations: Violations,
 }
 
 impl Renderer<'_> {
@@ -122,7 +122,7 @@ impl Renderer<'_> {
             Ok(value)
         });
         rendered.unwrap_or_else(|error| {
-            self.violations.push(Violation::new(path, error.reason(), error.to_string()));
+            self.violations.push(path, error.reason(), error.to_string());
             Value::Null
         })
     }

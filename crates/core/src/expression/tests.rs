@@ -232,7 +232,7 @@ fn templates_keep_types_alone_and_write_them_out_within_text() {
 #[test]
 fn rendering_a_value_finds_every_violation_with_its_path() {
     let value = json!({"a": "${{ state.n }}", "b": ["x", "${{ state.gone }}"], "c d": {"e": "${{ ( }}"}, "f": 1});
-    let violations = render(&value, &variables()).unwrap_err();
+    let violations = render(&value, &variables()).unwrap_err().0;
     let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
     assert_eq!(fields, ["b[1]", "[\"c d\"].e"]);
     let good = json!({"a": "${{ state.n }}", "b": [true, "t${{ state.n }}"]});

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::expression::Template;
-use crate::violation::{Reason, Violations, item, member, suggestion};
+use crate::violation::{Reason, Violation, Violations, item, member, suggestion};
 
 /// The members of one object.
 pub(super) struct Fields<'a, 'c> {
@@ -171,7 +171,11 @@ fn whole(value: &Value) -> Option<u64> {
 
 /// Notes that a value has the wrong type.
 pub(super) fn wrong_type(path: impl Into<String>, wanted: &str, found: &Value, violations: &mut Violations) {
-    violations.push(path, Reason::WrongType, format!("must be {wanted}, not {}", kind(found)));
+    let violation = Violation::new(path, Reason::WrongType, format!("must be {wanted}, not {}", kind(found)));
+    // A member may be looked at twice.
+    if !violations.0.contains(&violation) {
+        violations.0.push(violation);
+    }
 }
 
 /// What a JSON value is, for people.

@@ -4,12 +4,14 @@
 //! ids are unique, `needs` point backwards in a graph without cycles, expressions parse, paths are safe.
 
 mod check;
+mod context;
 mod fields;
 mod graph;
 mod ids;
 pub mod limits;
 mod parse;
 mod path;
+mod plan;
 mod read;
 mod reads;
 pub mod task;
@@ -23,8 +25,10 @@ use serde_json::{Map, Value};
 
 use crate::id::{ArtifactId, EngineName, StageId};
 
+pub use context::{StageOutcome, StageView, condition_holds, resolve_task, variables};
 pub use parse::Parsed;
 pub use path::artifact;
+pub use plan::{Note, NoteCode, Plan, PlannedStage, SchedulePreview, plan};
 
 /// The engines that a deployment knows, as far as a check needs them.
 pub trait Engines {

@@ -62,7 +62,13 @@ fn read(bytes: &[u8], parse: impl FnOnce(&str, &Reader) -> Result<Value, String>
     violations = reader.violations.into_inner();
     let value = parsed.unwrap_or_else(|message| {
         let message: String = message.lines().next().unwrap_or_default().chars().take(200).collect();
-        let reason = if message.contains("budget") { Reason::TooLarge } else { Reason::Malformed };
+        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        // The parsers only tell in words which of their limits was passed.
+        let reason = match () {
+            () if says(&["recursion limit", "depth", "nesting"]) => Reason::TooDeep,
+            () if says(&["budget", "limit exceeded", "aliases stand for"]) => Reason::TooLarge,
+            () => Reason::Malformed,
+        };
         violations.push("", reason, message);
         Value::Null
     });

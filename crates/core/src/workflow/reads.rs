@@ -70,6 +70,10 @@ impl Reads<'_> {
             let message = format!("{} is not known here, {}", quoted(root), suggestion(root, ROOTS.iter().copied()));
             violations.push(field, Reason::UnknownReference, message);
         }
+        if references.all_stages {
+            let message = "name the stage whose output is read: stages.<id>.output";
+            violations.push(field, Reason::InvalidExpression, message);
+        }
         for name in references.stage_members.iter().filter(|name| !STAGE_MEMBERS.contains(&name.as_str())) {
             let hint = suggestion(name, STAGE_MEMBERS.iter().copied());
             violations.push(field, Reason::UnknownReference, format!("a stage has no {}, {hint}", quoted(name)));

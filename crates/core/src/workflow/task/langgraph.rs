@@ -72,6 +72,20 @@ pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, viol
     }
 }
 
+/// The nodes of a declared graph that wait for a person.
+pub fn approvals(engine: &str, task: &Map<String, Value>) -> Vec<String> {
+    let nodes = task.get("workflow").and_then(|workflow| workflow.get("nodes")).and_then(Value::as_array);
+    let waits = |node: &Value| {
+        let (name, kind) = match node {
+            Value::String(name) => (name.as_str(), None),
+            other => (other.get("name")?.as_str()?, other.get("kind").and_then(Value::as_str)),
+        };
+        let approval = kind.map_or(name == "approve", |kind| kind == "approval");
+        approval.then(|| name.to_owned())
+    };
+    if engine == "langgraph" { nodes.into_iter().flatten().filter_map(waits).collect() } else { Vec::new() }
+}
+
 impl Graph {
     /// The graph that a task declares, if it does.
     pub fn of(task: &Map<String, Value>) -> Option<Self> {
