@@ -110,3 +110,78 @@ impl fmt::Display for Violations {
 }
 
 impl std::error::Error for Violations {}
+
+/// The path of a member: `stages[0].task`, and `input["a b"]` for a key that is not a plain name.
+pub fn member(parent: &str, key: &str) -> String {
+    match (parent, is_plain_key(key)) {
+        ("", true) => key.to_owned(),
+        (_, true) => format!("{parent}.{key}"),
+        (_, false) => format!("{parent}[{key:?}]"),
+    }
+}
+
+/// The path of an item: `stages[0]`.
+pub fn item(parent: &str, index: usize) -> String {
+    format!("{parent}[{index}]")
+}
+
+/// Whether a key can stand after a dot.
+pub fn is_plain_key(key: &str) -> bool {
+    key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+/// Whether a text can name a label: letters, digits, '.', '_', '-' and '/'.
+pub fn is_label_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c))
+}
+
+/// Longest name that a nearest one is looked for.
+const MAX_NAME: usize = 64;
+
+/// The known name that was probably meant: at most every third character is wrong, and not all.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let length = name.chars().count();
+    if length > MAX_NAME {
+        return None;
+    }
+    let lower = name.to_lowercase();
+    known
+        .into_iter()
+        .map(|known| (strsim::osa_distance(&lower, &known.to_lowercase()), known))
+        .filter(|(distance, known)| {
+            *distance < length && *distance <= length.max(known.chars().count()).div_ceil(3)
+        })
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// What to add to a message when a name is unknown: the nearest known one, or all of them.
+pub fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match nearest(name, known.clone()) {
+        Some(nearest) => format!("did you mean {nearest:?}?"),
+        None => format!("known are {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_read_like_the_callers_own_text() {
+        assert_eq!(member("", "stages"), "stages");
+        assert_eq!(member(&item("stages", 1), "task"), "stages[1].task");
+        assert_eq!(member("input", "a b"), r#"input["a b"]"#);
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        let known = ["agno", "langgraph", "llamaindex", "prefect"];
+        assert_eq!(nearest("lamaindex", known), Some("llamaindex"));
+        assert_eq!(nearest("LangGraph", known), Some("langgraph"));
+        assert_eq!(nearest("prefetc", known), Some("prefect"));
+        assert_eq!(nearest("crewai", known), None);
+        assert_eq!(nearest(&"x".repeat(10_000), known), None);
+    }
+}

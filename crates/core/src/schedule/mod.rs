@@ -1,1 +1,106 @@
-//! Not written yet.
+//! Schedules: five cron fields and an IANA time zone, and the instants they name.
+//!
+//! Minute, hour, day of month, month, day of week; names (`MON`, `JAN`), lists, ranges, steps, `L`, `#`, `W` and
+//! nicknames such as `@daily` as the `croner` crate reads them. Without a zone, UTC.
+//!
+//! Where clocks change, a schedule at *fixed* times (no `*` or step in minute and hour) fires once on that day: a
+//! time that the clocks jump over is made up for at the first minute after the gap, and of a time that comes twice
+//! only the first counts. A schedule at *intervals* (`*/15 * * * *`) follows the clock on the wall: what is jumped
+//! over is left out, and an hour that comes twice is served twice.
+//!
+//! Invariant: no clock is read; the same schedule after the same instant always yields the same instants.
+
+mod clock_change;
+#[cfg(test)]
+mod tests;
+
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeZone, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+use crate::violation::{Reason, Violations, nearest};
+
+/// Longest cron text, in bytes.
+const MAX_LENGTH: usize = 128;
+/// Where the search begins that tells a schedule that fires from one that never does.
+const ANCHOR_YEAR: i32 = 2024;
+
+/// When something starts again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    text: String,
+    cron: Cron,
+    zone: Tz,
+}
+
+impl Schedule {
+    /// Reads a cron text and the name of a zone. Violations are at `schedule` and `timezone`.
+    pub fn parse(cron: &str, timezone: Option<&str>) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        let zone = match timezone.map_or(Ok(Tz::UTC), Tz::from_str) {
+            Ok(zone) => Some(zone),
+            Err(_) => {
+                violations.push("timezone", Reason::InvalidSchedule, unknown_zone(timezone.unwrap_or_default()));
+                None
+            }
+        };
+        let cron_text = cron.trim();
+        let cron = match read(cron_text) {
+            Ok(cron) => Some(cron),
+            Err(message) => {
+                violations.push("schedule", Reason::InvalidSchedule, message);
+                None
+            }
+        };
+        match (cron, zone) {
+            (Some(cron), Some(zone)) => Ok(Self { text: cron_text.to_owned(), cron, zone }),
+            _ => Err(violations),
+        }
+    }
+
+    /// The cron text.
+    pub fn cron(&self) -> &str {
+        &self.text
+    }
+
+    /// The zone in which the cron text is meant.
+    pub fn zone(&self) -> Tz {
+        self.zone
+    }
+
+    /// The first `n` instants after one, with the zone's offset at each. Fewer only at the end of time.
+    pub fn next(&self, after: DateTime<Utc>, n: usize) -> Vec<DateTime<Tz>> {
+        self.cron.iter_after(after.with_timezone(&self.zone)).take(n).collect()
+    }
+
+    /// What the next change of the clocks does to this schedule, within a year; nothing if it does nothing.
+    pub fn clock_change(&self, after: DateTime<Utc>) -> Option<String> {
+        clock_change::remark(&self.cron, self.zone, after)
+    }
+}
+
+fn read(text: &str) -> Result<Cron, String> {
+    const FORM: &str = "use five fields, such as \"0 2 * * *\" for every day at 02:00";
+    if text.len() > MAX_LENGTH {
+        return Err(format!("the schedule is longer than {MAX_LENGTH} bytes"));
+    }
+    let cron = CronParser::builder()
+        .seconds(Seconds::Disallowed)
+        .year(Year::Disallowed)
+        .build()
+        .parse(text)
+        .map_err(|error| format!("{text:?} is not a cron expression ({error}): {FORM}"))?;
+    let anchor = Utc.with_ymd_and_hms(ANCHOR_YEAR, 1, 1, 0, 0, 0).single();
+    let fires = anchor.is_some_and(|anchor| cron.find_next_occurrence(&anchor, true).is_ok());
+    if fires { Ok(cron) } else { Err(format!("{text:?} never fires: no such day exists")) }
+}
+
+fn unknown_zone(name: &str) -> String {
+    let known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    let hint = nearest(name, known).map(|zone| format!(", did you mean {zone:?}?")).unwrap_or_default();
+    let shown: String = name.chars().take(64).collect();
+    format!("{shown:?} is not an IANA time zone such as \"Europe/Berlin\"{hint}")
+}

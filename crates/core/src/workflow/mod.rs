@@ -3,6 +3,20 @@
 //! Invariant: a `Workflow` is only made by [`Draft::check`], so whoever holds one need not check it again:
 //! ids are unique, `needs` point backwards in a graph without cycles, expressions parse, paths are safe.
 
+mod check;
+mod context;
+mod fields;
+mod graph;
+mod ids;
+pub mod limits;
+mod parse;
+mod path;
+mod plan;
+mod read;
+mod reads;
+pub mod task;
+mod texts;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +24,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::{ArtifactId, EngineName, StageId};
+
+pub use context::{StageOutcome, StageView, condition_holds, resolve_task, variables};
+pub use parse::Parsed;
+pub use path::artifact;
+pub use plan::{Note, NoteCode, Plan, PlannedStage, SchedulePreview, plan};
+
+/// The engines that a deployment knows, as far as a check needs them.
+pub trait Engines {
+    /// Whether there is an engine of this name.
+    fn knows(&self, name: &str) -> bool;
+    /// The engine that was probably meant.
+    fn nearest(&self, name: &str) -> Option<String>;
+    /// The names of all engines, in the order in which they are shown.
+    fn names(&self) -> Vec<String>;
+}
+
+/// A list of names is enough to check against.
+impl Engines for &[&str] {
+    fn knows(&self, name: &str) -> bool {
+        self.contains(&name)
+    }
+
+    fn nearest(&self, name: &str) -> Option<String> {
+        crate::violation::nearest(name, self.iter().copied()).map(str::to_owned)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.iter().map(|name| (*name).to_owned()).collect()
+    }
+}
 
 /// A workflow as a client wrote it, not yet checked. Its JSON form is the file format of the command line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

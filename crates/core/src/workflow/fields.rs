@@ -1,0 +1,197 @@
+//! Reads the members of a JSON object and notes whatever is wrong with them.
+//!
+//! A member that is null counts as absent. With `templates`, a text that holds a template passes for any type:
+//! what it becomes is only known when the stage runs, and is checked again then.
+
+use serde_json::{Map, Value};
+
+use crate::expression::Template;
+use crate::violation::{Reason, Violation, Violations, item, member, suggestion};
+
+/// The members of one object.
+pub(super) struct Fields<'a, 'c> {
+    members: &'a Map<String, Value>,
+    path: &'c str,
+    templates: bool,
+    pub violations: &'c mut Violations,
+}
+
+impl<'a, 'c> Fields<'a, 'c> {
+    /// Reads an object that may only have the known keys.
+    pub fn new(
+        members: &'a Map<String, Value>,
+        path: &'c str,
+        known: &[&str],
+        templates: bool,
+        violations: &'c mut Violations,
+    ) -> Self {
+        for key in members.keys().filter(|key| !known.contains(&key.as_str())) {
+            let hint = suggestion(key, known.iter().copied());
+            violations.push(member(path, key), Reason::UnknownKey, format!("unknown key, {hint}"));
+        }
+        Self { members, path, templates, violations }
+    }
+
+    /// The path of a member.
+    pub fn at(&self, key: &str) -> String {
+        member(self.path, key)
+    }
+
+    /// Whether a member is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Which of some members is there; exactly one must be. It gives a task its form.
+    pub fn exactly_one<'f>(&mut self, forms: &[&'f str]) -> Option<&'f str> {
+        let present: Vec<&str> = forms.iter().copied().filter(|form| self.has(form)).collect();
+        match present.as_slice() {
+            [form] => Some(form),
+            [] => {
+                let names = forms.iter().map(|form| format!("{form:?}")).collect::<Vec<_>>().join(" or ");
+                let first = self.at(forms.first().copied().unwrap_or_default());
+                self.violations.push(first, Reason::Required, format!("the task needs {names}"));
+                None
+            }
+            [first, others @ ..] => {
+                for other in others {
+                    let message = format!("a task has either {first:?} or {other:?}, not both");
+                    self.violations.push(self.at(other), Reason::InvalidValue, message);
+                }
+                None
+            }
+        }
+    }
+
+    /// Refuses known members that do not go with the form.
+    pub fn only(&mut self, form: &str, known: &[&str], keys: &[&str]) {
+        for key in known {
+            if self.has(key) && !keys.contains(key) {
+                self.violations.push(self.at(key), Reason::UnknownKey, format!("{key:?} does not go with {form:?}"));
+            }
+        }
+    }
+
+    /// A member of any type.
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.members.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Notes that a member must be there.
+    pub fn require(&mut self, key: &str, what: &str) -> bool {
+        let there = self.has(key);
+        if !there {
+            self.violations.push(self.at(key), Reason::Required, format!("{key:?} is required: {what}"));
+        }
+        there
+    }
+
+    /// A text.
+    pub fn text(&mut self, key: &str) -> Option<&'a str> {
+        self.typed(key, "a text", Value::as_str)
+    }
+
+    /// A text that is not blank and not a template.
+    pub fn fixed_text(&mut self, key: &str) -> Option<&'a str> {
+        let text = self.text(key).filter(|text| !(self.templates && Template::is_in(text)))?;
+        if text.trim().is_empty() {
+            self.violations.push(self.at(key), Reason::InvalidValue, format!("{key:?} must not be empty"));
+            return None;
+        }
+        Some(text)
+    }
+
+    /// An object.
+    pub fn object(&mut self, key: &str) -> Option<&'a Map<String, Value>> {
+        self.typed(key, "an object", Value::as_object)
+    }
+
+    /// A list.
+    pub fn list(&mut self, key: &str) -> Option<&'a [Value]> {
+        self.typed(key, "a list", Value::as_array).map(Vec::as_slice)
+    }
+
+    /// The texts of a list that are not templates, with their paths.
+    pub fn texts(&mut self, key: &str) -> Option<Vec<(String, &'a str)>> {
+        let path = self.at(key);
+        let mut texts = Vec::new();
+        for (n, value) in self.list(key)?.iter().enumerate() {
+            match value {
+                Value::String(text) if self.templates && Template::is_in(text) => {}
+                Value::String(text) => texts.push((item(&path, n), text.as_str())),
+                other => self.wrong_type(item(&path, n), "a text", other),
+            }
+        }
+        Some(texts)
+    }
+
+    /// One of a few words.
+    pub fn one_of(&mut self, key: &str, known: &[&str]) -> Option<&'a str> {
+        let text = self.fixed_text(key)?;
+        if known.contains(&text) {
+            return Some(text);
+        }
+        let hint = suggestion(text, known.iter().copied());
+        self.violations.push(self.at(key), Reason::InvalidValue, format!("{} is not known, {hint}", quoted(text)));
+        None
+    }
+
+    /// A whole number within a range.
+    pub fn whole(&mut self, key: &str, least: u64, most: u64) -> Option<u64> {
+        let number = self.typed(key, "a whole number", whole)?;
+        if (least..=most).contains(&number) {
+            return Some(number);
+        }
+        let message = format!("{key:?} must be from {least} to {most}, not {number}");
+        self.violations.push(self.at(key), Reason::InvalidValue, message);
+        None
+    }
+
+    /// Notes that a value has the wrong type.
+    pub fn wrong_type(&mut self, path: String, wanted: &str, found: &Value) {
+        wrong_type(path, wanted, found, self.violations);
+    }
+
+    fn typed<T>(&mut self, key: &str, wanted: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
+        let value = self.get(key)?;
+        let read = read(value);
+        let templated = self.templates && value.as_str().is_some_and(Template::is_in);
+        if read.is_none() && !templated {
+            self.wrong_type(self.at(key), wanted, value);
+        }
+        read
+    }
+}
+
+/// Some clients only have fractional numbers: `3.0` is a whole number too.
+fn whole(value: &Value) -> Option<u64> {
+    let fraction = || value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9e15).contains(n)).map(|n| n as u64);
+    value.as_u64().or_else(fraction)
+}
+
+/// Notes that a value has the wrong type.
+pub(super) fn wrong_type(path: impl Into<String>, wanted: &str, found: &Value, violations: &mut Violations) {
+    let violation = Violation::new(path, Reason::WrongType, format!("must be {wanted}, not {}", kind(found)));
+    // A member may be looked at twice.
+    if !violations.0.contains(&violation) {
+        violations.0.push(violation);
+    }
+}
+
+/// What a JSON value is, for people.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A client's text within a message: quoted, control characters escaped, not too long.
+pub(super) fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(64).collect();
+    format!("{short:?}")
+}

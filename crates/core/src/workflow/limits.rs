@@ -1,0 +1,28 @@
+//! How large a workflow may be. Far above what people write, far below what would hurt a process.
+
+use std::time::Duration;
+
+/// The whole text of a workflow, in bytes.
+pub const MAX_BYTES: usize = 4 << 20;
+/// Stages.
+pub const MAX_STAGES: usize = 1_000;
+/// Nesting of lists and maps within `task` or `input`, the outermost map included.
+pub const MAX_DEPTH: usize = 24;
+/// Entries of `labels`.
+pub const MAX_LABELS: usize = 64;
+/// Characters of a label's name or value.
+pub const MAX_LABEL: usize = 128;
+/// Entries of `repos`.
+pub const MAX_REPOS: usize = 100;
+/// Entries of `documents`.
+pub const MAX_DOCUMENTS: usize = 1_000;
+/// Bytes of a path.
+pub const MAX_PATH: usize = 1_024;
+/// Attempts of one stage.
+pub const MAX_ATTEMPTS: u32 = 100;
+/// Any wait between attempts.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(24 * 3600);
+/// Any deadline.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Violations in one answer; what is wrong beyond them is only counted.
+pub const MAX_VIOLATIONS: usize = 100;

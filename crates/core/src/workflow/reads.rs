@@ -1,0 +1,112 @@
+//! What the expressions of a stage read: only what is there, and only stages that are before it.
+
+use serde_json::{Map, Value, json};
+
+use crate::expression::{Expression, Template};
+use crate::violation::{Reason, Violations, item, member, suggestion};
+
+use super::Draft;
+use super::fields::quoted;
+use super::graph::Set;
+
+/// The variables of expressions in stages.
+const ROOTS: &[&str] = &["stages", "input", "repos"];
+/// What can be read of a stage.
+const STAGE_MEMBERS: &[&str] = &["output", "state"];
+
+/// What one stage may read.
+pub(super) struct Reads<'a> {
+    pub draft: &'a Draft,
+    pub ids: &'a [String],
+    pub own: usize,
+    pub before: Option<&'a Set>,
+    /// Whether it has a place in the order: in a cycle there is nothing to say about what is before.
+    pub ordered: bool,
+}
+
+impl Reads<'_> {
+    /// Checks a condition.
+    pub fn condition(&self, source: &str, field: &str, violations: &mut Violations) {
+        if Template::is_in(source) {
+            let message = "a condition is an expression itself: leave out the ${{ and }}";
+            violations.push(field, Reason::InvalidExpression, message);
+            return;
+        }
+        match Expression::parse(source) {
+            Ok(expression) => self.expression(&expression, field, violations),
+            Err(error) => violations.push(field, error.reason(), error.to_string()),
+        }
+    }
+
+    /// Checks every template in a task.
+    pub fn templates(&self, task: &Map<String, Value>, field: &str, violations: &mut Violations) {
+        for (key, value) in task {
+            self.value(value, &member(field, key), violations);
+        }
+    }
+
+    fn value(&self, value: &Value, field: &str, violations: &mut Violations) {
+        match value {
+            Value::String(text) if Template::is_in(text) => match Template::parse(text) {
+                Ok(template) => {
+                    for expression in template.expressions() {
+                        self.expression(expression, field, violations);
+                        self.known_now(expression, field, violations);
+                    }
+                }
+                Err(error) => violations.push(field, error.reason(), error.to_string()),
+            },
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(n, value)| self.value(value, &item(field, n), violations));
+            }
+            Value::Object(members) => self.templates(members, field, violations),
+            _ => {}
+        }
+    }
+
+    fn expression(&self, expression: &Expression, field: &str, violations: &mut Violations) {
+        let references = expression.references();
+        for root in references.roots.iter().filter(|root| !ROOTS.contains(&root.as_str())) {
+            let message = format!("{} is not known here, {}", quoted(root), suggestion(root, ROOTS.iter().copied()));
+            violations.push(field, Reason::UnknownReference, message);
+        }
+        if references.all_stages {
+            let message = "name the stage whose output is read: stages.<id>.output";
+            violations.push(field, Reason::InvalidExpression, message);
+        }
+        for name in references.stage_members.iter().filter(|name| !STAGE_MEMBERS.contains(&name.as_str())) {
+            let hint = suggestion(name, STAGE_MEMBERS.iter().copied());
+            violations.push(field, Reason::UnknownReference, format!("a stage has no {}, {hint}", quoted(name)));
+        }
+        for id in &references.stages {
+            match self.ids.iter().position(|known| known == id) {
+                None => {
+                    let hint = suggestion(id, self.ids.iter().map(String::as_str).take(20));
+                    let message = format!("there is no stage {}, {hint}", quoted(id));
+                    violations.push(field, Reason::UnknownReference, message);
+                }
+                Some(n) if n == self.own => {
+                    violations.push(field, Reason::NotBefore, format!("{id:?} is this stage itself"));
+                }
+                Some(n) if self.ordered && !self.before.is_some_and(|before| before.contains(n)) => {
+                    let message = format!("stage {id:?} is not before this one: add it to \"needs\"");
+                    violations.push(field, Reason::NotBefore, message);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// A template that only names a member of the input can be looked up at once.
+    fn known_now(&self, expression: &Expression, field: &str, violations: &mut Violations) {
+        let roots = expression.references().roots;
+        if roots.len() == 1 && (roots.contains("input") || roots.contains("repos")) {
+            let mut variables = Map::new();
+            variables.insert("input".to_owned(), Value::Object(self.draft.input.clone()));
+            variables.insert("repos".to_owned(), json!(self.draft.repos));
+            if let Some(path) = expression.missing_path(&variables) {
+                violations.push(field, Reason::UnknownReference, format!("{path} is not there"));
+            }
+        }
+    }
+}

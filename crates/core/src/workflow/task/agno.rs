@@ -1,0 +1,50 @@
+//! Agno: one agent, or several as a team.
+//!
+//! * `agents`: names from the worker's catalogue, optionally the `task` in words, an `input` for it, a `model` and,
+//!   for several, the `mode` in which they work together.
+//! * `agent` or `team`: the user's own, with `task`, `input` and `model`.
+
+use serde_json::{Map, Value};
+
+use crate::violation::{Reason, Violations};
+
+use super::super::fields::Fields;
+use super::reference;
+
+/// The keys of which a task has exactly one.
+pub(super) const FORMS: &[&str] = &["agents", "agent", "team"];
+const KEYS: &[&str] = &["task", "input", "model", "mode"];
+const MODES: &[&str] = &["coordinate", "route", "broadcast", "collaborate"];
+
+pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
+    let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
+    fields.text("task");
+    fields.text("model");
+    match fields.exactly_one(FORMS) {
+        Some("agents") => {
+            fields.one_of("mode", MODES);
+            agents(&mut fields);
+        }
+        Some(form) => {
+            fields.only(form, KEYS, &["task", "input", "model"]);
+            reference(&mut fields, form);
+        }
+        None => {}
+    }
+}
+
+fn agents(fields: &mut Fields<'_, '_>) {
+    if fields.list("agents").is_some_and(<[Value]>::is_empty) {
+        fields.violations.push(fields.at("agents"), Reason::Required, "name at least one agent");
+    }
+    let mut seen = Vec::new();
+    for (field, name) in fields.texts("agents").unwrap_or_default() {
+        if name.trim().is_empty() {
+            fields.violations.push(field, Reason::InvalidValue, "an agent's name must not be empty");
+        } else if seen.contains(&name) {
+            fields.violations.push(field, Reason::Duplicate, format!("{name:?} is named twice"));
+        } else {
+            seen.push(name);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! LlamaIndex: documents and questions.
+//!
+//! * `type: document_analysis`: `docs`, optionally `questions` and `model`.
+//! * `type: rag_workflow`: `query`, optionally `docs`, a named `index`, `top_k` passages (1 to 100) and `model`.
+//!   Without `docs` and `index` the project's default index answers.
+//! * `query_engine` or `workflow`: the user's own, with any `input`.
+
+use serde_json::{Map, Value};
+
+use crate::violation::{Reason, Violations, suggestion};
+
+use super::super::fields::{Fields, quoted};
+use super::{documents, reference};
+
+/// The keys of which a task has exactly one.
+pub(super) const FORMS: &[&str] = &["type", "query_engine", "workflow"];
+const TYPES: &[&str] = &["document_analysis", "rag_workflow"];
+const KEYS: &[&str] = &["docs", "questions", "query", "index", "top_k", "model", "input"];
+
+pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
+    let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
+    fields.text("model");
+    match fields.exactly_one(FORMS) {
+        Some("type") => match fields.text("type") {
+            Some("document_analysis") => analysis(&mut fields),
+            Some("rag_workflow") => rag(&mut fields),
+            Some(other) => {
+                let message = format!("{} is not known, {}", quoted(other), suggestion(other, TYPES.iter().copied()));
+                fields.violations.push(fields.at("type"), Reason::UnknownTaskType, message);
+            }
+            None => {}
+        },
+        Some(form) => {
+            fields.only(form, KEYS, &["input", "model"]);
+            reference(&mut fields, form);
+        }
+        None => {}
+    }
+}
+
+fn analysis(fields: &mut Fields<'_, '_>) {
+    fields.only("document_analysis", KEYS, &["docs", "questions", "model"]);
+    fields.require("docs", "a list of the documents to analyse");
+    if fields.list("docs").is_some_and(<[Value]>::is_empty) {
+        fields.violations.push(fields.at("docs"), Reason::Required, "name at least one document");
+    }
+    documents(fields, "docs");
+    fields.texts("questions");
+}
+
+fn rag(fields: &mut Fields<'_, '_>) {
+    fields.only("rag_workflow", KEYS, &["query", "docs", "index", "top_k", "model"]);
+    fields.require("query", "the question");
+    fields.fixed_text("query");
+    documents(fields, "docs");
+    fields.fixed_text("index");
+    fields.whole("top_k", 1, 100);
+}
