@@ -81,14 +81,33 @@ reasons! {
     Malformed = "MALFORMED",
 }
 
-/// Every violation of one input; never empty when it is an error.
+/// How many violations are told. A hostile input could have millions, and nobody reads more.
+pub const MAX_VIOLATIONS: usize = 100;
+
+/// Every violation of one input, up to [`MAX_VIOLATIONS`] and a last one that says so when there are more; never
+/// empty when it is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Violations(pub Vec<Violation>);
 
 impl Violations {
     /// Adds one.
     pub fn push(&mut self, field: impl Into<String>, reason: Reason, message: impl Into<String>) {
-        self.0.push(Violation::new(field, reason, message));
+        self.add(Violation::new(field, reason, message));
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, violation: Violation) {
+        if self.0.len() < MAX_VIOLATIONS {
+            self.0.push(violation);
+        } else if !self.is_full() {
+            let message = format!("there are more violations; these are the first {MAX_VIOLATIONS}");
+            self.0.push(Violation::new("", Reason::TooLarge, message));
+        }
+    }
+
+    /// Whether no more will be kept.
+    pub fn is_full(&self) -> bool {
+        self.0.len() > MAX_VIOLATIONS
     }
 
     /// `Ok(value)` when there is none, all of them otherwise.

@@ -163,7 +163,7 @@ fn functions(context: &mut Context<'_, '_>, temper: Temper) -> Result<(), Declar
             let (left, right) = same_kind(left, right)?;
             operation(left.as_ref(), right.as_ref())
                 .unwrap_or_else(|| Err(mismatch(name.trim_start_matches('@'), &[&left, &right])))
-                .map(|value| CowVal::Owned(value))
+                .map(CowVal::Owned)
         })?;
     }
     define(context, "@negate", move |[value]| {
@@ -188,7 +188,9 @@ where
     context.add_function(name, function)
 }
 
-const ORDERINGS: [(&str, fn(Ordering) -> bool); 4] = [
+type Holds = fn(Ordering) -> bool;
+
+const ORDERINGS: [(&str, Holds); 4] = [
     ("@less", Ordering::is_lt),
     ("@less_equals", Ordering::is_le),
     ("@greater", Ordering::is_gt),

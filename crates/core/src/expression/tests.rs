@@ -284,7 +284,6 @@ fn deep_and_long_input_is_refused_or_evaluated_but_never_overflows() {
             }
         }
     });
-    assert_eq!(Expression::parse(&nested(25, "(", "(")).unwrap_err().to_string().is_empty(), false);
     assert_eq!(Expression::parse(&"a".repeat(MAX_LENGTH + 1)), Err(Error::TooLong));
     assert_eq!(Expression::parse(&nested(60, "[", "]")), Err(Error::TooDeep));
     assert_eq!(Expression::parse(&format!("1{}", "+1".repeat(400))), Err(Error::TooDeep));

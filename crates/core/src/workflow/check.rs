@@ -10,7 +10,6 @@ use super::fields::quoted;
 use super::graph::Graph;
 use super::limits::{
     MAX_ATTEMPTS, MAX_BACKOFF, MAX_DOCUMENTS, MAX_LABEL, MAX_LABELS, MAX_REPOS, MAX_STAGES, MAX_TIMEOUT,
-    MAX_VIOLATIONS,
 };
 use super::path::{artifact, check_relative};
 use super::reads::Reads;
@@ -23,7 +22,7 @@ impl Draft {
         texts::check(&self, &mut violations);
         if violations.0.iter().any(|violation| matches!(violation.reason, Reason::TooLarge | Reason::TooDeep)) {
             // What is too large is not looked at any closer.
-            return Err(capped(violations));
+            return Err(violations);
         }
         if self.stages.is_empty() {
             violations.push("stages", Reason::Required, "a workflow needs at least one stage");
@@ -42,7 +41,7 @@ impl Draft {
             let Self { input, repos, labels, .. } = self;
             return Ok(Workflow { stages, input, repos, labels, documents, timeout });
         }
-        Err(capped(violations))
+        Err(violations)
     }
 }
 
@@ -191,14 +190,3 @@ fn labels(labels: &BTreeMap<String, String>, violations: &mut Violations) {
         }
     }
 }
-
-/// An answer as long as a person can use.
-fn capped(mut violations: Violations) -> Violations {
-    let more = violations.0.len().saturating_sub(MAX_VIOLATIONS);
-    if more > 0 {
-        violations.0.truncate(MAX_VIOLATIONS);
-        violations.push("", Reason::TooLarge, format!("and {more} more violations"));
-    }
-    violations
-}
-

@@ -79,7 +79,7 @@ pub fn resolve_task(stage: &Stage, variables: &Map<String, Value>) -> Result<Map
     for (key, value) in &stage.task {
         match expression::render(value, variables) {
             Ok(value) => drop(resolved.insert(key.clone(), value)),
-            Err(found) => violations.0.extend(found.0.into_iter().map(|violation| under(key, violation))),
+            Err(found) => found.0.into_iter().for_each(|violation| violations.add(under(key, violation))),
         }
     }
     if violations.0.is_empty() {

@@ -26,6 +26,9 @@ impl<'a, 'c> Fields<'a, 'c> {
         violations: &'c mut Violations,
     ) -> Self {
         for key in members.keys().filter(|key| !known.contains(&key.as_str())) {
+            if violations.is_full() {
+                break;
+            }
             let hint = suggestion(key, known.iter().copied());
             violations.push(member(path, key), Reason::UnknownKey, format!("unknown key, {hint}"));
         }
@@ -174,7 +177,7 @@ pub(super) fn wrong_type(path: impl Into<String>, wanted: &str, found: &Value, v
     let violation = Violation::new(path, Reason::WrongType, format!("must be {wanted}, not {}", kind(found)));
     // A member may be looked at twice.
     if !violations.0.contains(&violation) {
-        violations.0.push(violation);
+        violations.add(violation);
     }
 }
 

@@ -61,8 +61,7 @@ impl Graph {
         let mut cycles = Vec::new();
         while let Some(start) = left.iter().position(|left| *left) {
             let mut walk = vec![start];
-            loop {
-                let Some(last) = walk.last() else { break };
+            while let Some(last) = walk.last() {
                 let next = self.needs.get(*last).into_iter().flatten().find(|n| left.get(**n) == Some(&true));
                 let Some(next) = next.copied() else {
                     // It only needs what has been reported.

@@ -24,5 +24,3 @@ pub const MAX_ATTEMPTS: u32 = 100;
 pub const MAX_BACKOFF: Duration = Duration::from_secs(24 * 3600);
 /// Any deadline.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Violations in one answer; what is wrong beyond them is only counted.
-pub const MAX_VIOLATIONS: usize = 100;

@@ -68,7 +68,7 @@ impl Parsed {
                 let mut all = self.violations;
                 let already = |field: &str| all.0.iter().any(|known| covers(&known.field, field));
                 let new: Vec<_> = found.0.into_iter().filter(|violation| !already(&violation.field)).collect();
-                all.0.extend(new);
+                new.into_iter().for_each(|violation| all.add(violation));
                 Err(all)
             }
         }

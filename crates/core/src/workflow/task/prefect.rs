@@ -56,7 +56,7 @@ fn schedule(fields: &mut Fields<'_, '_>) {
         Some(cron) if !(crate::expression::Template::is_in(cron) || zone.is_some_and(crate::expression::Template::is_in)) => {
             for mut violation in Schedule::parse(cron, zone).err().into_iter().flat_map(|violations| violations.0) {
                 violation.field = fields.at(&violation.field);
-                fields.violations.0.push(violation);
+                fields.violations.add(violation);
             }
         }
         None if zone.is_some() && !fields.has("schedule") => {
