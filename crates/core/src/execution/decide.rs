@@ -10,11 +10,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::context_stub as context;
 use super::fact::{Decided, Fact, Failure, Object, Paused, Resolution, Task, Timer};
 use super::state::{Phase, StageState, State};
 use crate::id::{ExecutionId, StageId};
-use crate::workflow::{RetryPolicy, Stage, Workflow};
+use crate::workflow::{self, RetryPolicy, Stage, StageOutcome, StageView, Workflow};
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +93,7 @@ impl<'a> Round<'a> {
         let all_skipped =
             !needs.is_empty() && needs.iter().all(|needed| matches!(needed.phase, Phase::Skipped(_)));
         if stage.when.is_some() {
-            if !context::condition_holds(stage, self.variables()).map_err(invalid)? {
+            if !workflow::condition_holds(stage, self.variables()).map_err(invalid)? {
                 self.skip(stage, "its condition does not hold");
                 return Ok(());
             }
@@ -117,7 +116,7 @@ impl<'a> Round<'a> {
         resume: u32,
         resolution: Option<Resolution>,
     ) -> Result<(), Failure> {
-        let task = context::resolve_task(stage, self.variables()).map_err(invalid)?;
+        let task = workflow::resolve_task(stage, self.variables()).map_err(invalid)?;
         self.commands.push(Command::Record(Fact::Scheduled(Task {
             stage: stage.id.clone(),
             engine: stage.engine.clone(),
@@ -160,8 +159,25 @@ impl<'a> Round<'a> {
     }
 
     fn variables(&mut self) -> &Object {
-        self.variables.get_or_insert_with(|| context::variables(self.workflow, self.state))
+        self.variables.get_or_insert_with(|| workflow::variables(self.workflow, &ended(self.state)))
     }
+}
+
+/// What expressions see of the stages that have ended.
+fn ended(state: &State) -> BTreeMap<StageId, StageView> {
+    state
+        .iter()
+        .filter_map(|(stage, now)| {
+            let view = match &now.phase {
+                Phase::Completed(output) => {
+                    StageView { state: StageOutcome::Completed, output: Some(Arc::clone(output)) }
+                }
+                Phase::Skipped(_) => StageView { state: StageOutcome::Skipped, output: None },
+                _ => return None,
+            };
+            Some((stage.id.clone(), view))
+        })
+        .collect()
 }
 
 fn resolution(paused: &Paused, decided: &Decided) -> Option<Resolution> {

@@ -3,7 +3,6 @@
 //! `decide(state) -> commands` and `State::apply(record)` are the whole of it; who stores, reads and waits
 //! is the coordinator.
 
-mod context_stub;
 mod decide;
 mod fact;
 mod state;
