@@ -34,7 +34,7 @@ impl App {
             let at = Utc::now() + chrono::Duration::from_std(timeout).unwrap_or(chrono::Duration::MAX);
             self.bus.set_timer(&id, &Timer::Deadline, at, trace).await?;
         }
-        let notes = plan::plan(&workflow, Utc::now()).notes.iter().map(ToString::to_string).collect();
+        let notes = plan(&workflow, Utc::now()).notes.into_iter().map(|note| note.message).collect();
         let accepted = Accepted { workflow: Arc::new(workflow), digest: digest.clone(), notes };
         match self.bus.accept(&id, &Fact::Accepted(accepted), trace).await {
             Ok(position) => {

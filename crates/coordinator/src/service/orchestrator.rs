@@ -33,7 +33,7 @@ impl OrchestratorService for Api {
         let selection = selection::select(self.app.registry(), &request).map_err(Error::Invalid)?;
         Ok(Response::new(SelectResponse {
             engine: selection.engine.to_string(),
-            rule: selection.rule.to_string(),
+            rule: selection.because.clone(),
             explanation: Some(json::to_struct_from(&selection)),
         }))
     }
@@ -90,7 +90,7 @@ impl OrchestratorService for Api {
     async fn plan(&self, request: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
         let draft = public::draft(request.into_inner().workflow).map_err(Error::Invalid)?;
         let workflow = draft.check(self.app.registry()).map_err(Error::Invalid)?;
-        let plan = plan::plan(&workflow, chrono::Utc::now());
+        let plan = plan(&workflow, chrono::Utc::now());
         Ok(Response::new(PlanResponse { plan: Some(json::to_struct_from(&plan)) }))
     }
 

@@ -1,0 +1,281 @@
+//! Clauses: the parts of a description, what binds each to the one before it, and which words are denied.
+//!
+//! A clause ends at punctuation, at a word of order (`then`, `before`, `once`), at a relative, and at `and` or `or`
+//! when what follows is an action of its own.
+
+use super::lexicon::{Hit, Lexicon};
+use super::text::{Kind, Token};
+
+/// What a clause is to the clause before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cue {
+    /// It begins a sentence.
+    Start,
+    /// Nothing is said of the order.
+    None,
+    /// It comes next.
+    Then,
+    /// It happens before what it is attached to: `after X`, `once X`, `until X`.
+    Prior,
+    /// It happens after what it is attached to: `before X`.
+    Later,
+    /// It comes before everything said so far.
+    First,
+}
+
+impl Cue {
+    /// The name that features carry.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::None => "none",
+            Self::Then => "then",
+            Self::Prior => "prior",
+            Self::Later => "later",
+            Self::First => "first",
+        }
+    }
+}
+
+/// A part of a description.
+#[derive(Clone, Debug)]
+pub struct Clause {
+    /// First token.
+    pub first: usize,
+    /// Past the last token.
+    pub last: usize,
+    /// What binds it to the clause before.
+    pub cue: Cue,
+    /// The sentence, counted from 0.
+    pub sentence: usize,
+    /// It says `only after`, `not until` or the like: the binding is to the clause just before it.
+    pub strict: bool,
+}
+
+/// Words that open a clause, the longest first, each with what they say. `-` opens a clause and says nothing.
+const OPENERS: &[(&str, Cue)] = &[
+    ("as soon as", Cue::Prior),
+    ("in order to", Cue::None),
+    ("from there on", Cue::Then),
+    ("but not before", Cue::Prior),
+    ("not before", Cue::Prior),
+    ("only after", Cue::Prior),
+    ("only once", Cue::Prior),
+    ("only when", Cue::Prior),
+    ("only if", Cue::Prior),
+    ("only then", Cue::Then),
+    ("not until", Cue::Prior),
+    ("as long as", Cue::Prior),
+    ("subject to", Cue::Prior),
+    ("conditional on", Cue::Prior),
+    ("contingent on", Cue::Prior),
+    ("dependent on", Cue::Prior),
+    ("preceded by", Cue::Prior),
+    ("based on", Cue::Prior),
+    ("on the basis of", Cue::Prior),
+    ("followed by", Cue::Then),
+    ("prior to", Cue::Later),
+    ("ahead of", Cue::Later),
+    ("in advance of", Cue::Later),
+    ("leading to", Cue::Then),
+    ("and then", Cue::Then),
+    ("but first", Cue::First),
+    ("first of all", Cue::First),
+    ("to begin with", Cue::First),
+    ("to start with", Cue::First),
+    ("start by", Cue::First),
+    ("starts by", Cue::First),
+    ("start with", Cue::First),
+    ("starts with", Cue::First),
+    ("begin by", Cue::First),
+    ("begins by", Cue::First),
+    ("begin with", Cue::First),
+    ("begins with", Cue::First),
+    ("before that", Cue::First),
+    ("before any of", Cue::First),
+    ("before anything", Cue::First),
+    ("before all that", Cue::First),
+    ("before this", Cue::First),
+    ("after that", Cue::Then),
+    ("after this", Cue::Then),
+    ("after which", Cue::Then),
+    ("at which point", Cue::Then),
+    ("when that is done", Cue::Then),
+    ("once that is done", Cue::Then),
+    ("once done", Cue::Then),
+    ("when done", Cue::Then),
+    ("next up", Cue::Then),
+    ("last of all", Cue::Then),
+    ("now that", Cue::Prior),
+    ("given that", Cue::Prior),
+    ("provided that", Cue::Prior),
+    ("assuming that", Cue::Prior),
+    ("so that", Cue::None),
+    ("such that", Cue::None),
+    ("beforehand", Cue::First),
+    ("initially", Cue::First),
+    ("firstly", Cue::First),
+    ("first", Cue::First),
+    ("then", Cue::Then),
+    ("afterwards", Cue::Then),
+    ("afterward", Cue::Then),
+    ("subsequently", Cue::Then),
+    ("thereafter", Cue::Then),
+    ("next", Cue::Then),
+    ("finally", Cue::Then),
+    ("lastly", Cue::Then),
+    ("eventually", Cue::Then),
+    ("ultimately", Cue::Then),
+    ("later", Cue::Then),
+    ("before", Cue::Later),
+    ("after", Cue::Prior),
+    ("once", Cue::Prior),
+    ("when", Cue::Prior),
+    ("whenever", Cue::Prior),
+    ("following", Cue::Prior),
+    ("upon", Cue::Prior),
+    ("until", Cue::Prior),
+    ("till", Cue::Prior),
+    ("unless", Cue::Prior),
+    ("provided", Cue::Prior),
+    ("providing", Cue::Prior),
+    ("assuming", Cue::Prior),
+    ("pending", Cue::Prior),
+    ("if", Cue::Prior),
+    ("which", Cue::None),
+    ("who", Cue::None),
+    ("while", Cue::None),
+    ("because", Cue::None),
+    ("since", Cue::None),
+    ("so", Cue::None),
+    ("but", Cue::None),
+    ("though", Cue::None),
+    ("although", Cue::None),
+    ("however", Cue::None),
+    ("whereas", Cue::None),
+    ("except", Cue::None),
+    ("plus", Cue::None),
+];
+
+/// A word after `and` that is a noun or adjective more often than an action does not open a clause.
+const ACTION_CONCEPTS: [&str; 14] = [
+    "lg.approve", "lg.human", "lg.branch", "lg.state", "lg.loop", "person", "pf.etl", "pf.sched", "read.strong",
+    "ag.write", "ag.code", "ag.call", "notify", "read.weak",
+];
+
+/// Cuts the tokens into clauses.
+pub fn clauses(tokens: &[Token], hits: &[Hit]) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    let mut open = Clause { first: 0, last: 0, cue: Cue::Start, sentence: 0, strict: false };
+    let mut n = 0;
+    while let Some(token) = tokens.get(n) {
+        match token.kind {
+            Kind::Stop | Kind::Pause | Kind::Arrow => {
+                let stop = token.kind == Kind::Stop;
+                let cue = match token.kind {
+                    Kind::Stop => Cue::Start,
+                    Kind::Arrow => Cue::Then,
+                    _ => Cue::None,
+                };
+                let sentence = open.sentence + usize::from(stop && n > 0);
+                close(&mut clauses, &mut open, n, n + 1, cue);
+                open.sentence = sentence;
+                n += 1;
+            }
+            _ => {
+                let Some((cue, words)) = opener(tokens, hits, n) else {
+                    n += 1;
+                    continue;
+                };
+                let strict = is_strict(tokens, n, words);
+                // An opener just after a pause says what the pause left open.
+                if open.first == n || only_fillers(tokens, open.first, n) {
+                    open.cue = merge(open.cue, cue);
+                    open.strict |= strict;
+                    open.first = n + words;
+                } else {
+                    close(&mut clauses, &mut open, n, n + words, cue);
+                    open.strict = strict;
+                }
+                n += words;
+            }
+        }
+    }
+    close(&mut clauses, &mut open, tokens.len(), tokens.len(), Cue::None);
+    clauses
+}
+
+fn close(clauses: &mut Vec<Clause>, open: &mut Clause, last: usize, next: usize, cue: Cue) {
+    if last > open.first {
+        clauses.push(Clause { last, ..open.clone() });
+        open.cue = cue;
+        open.strict = false;
+    } else {
+        open.cue = merge(open.cue, cue);
+    }
+    open.first = next;
+}
+
+/// The cue that says more wins.
+fn merge(old: Cue, new: Cue) -> Cue {
+    match (old, new) {
+        (old, Cue::None | Cue::Start) if old != Cue::None => old,
+        // `Start` must not be lost to an order that only a clause before could give a meaning to.
+        (_, new) => new,
+    }
+}
+
+/// The order that the words at `n` give, and how many words they are.
+fn opener(tokens: &[Token], hits: &[Hit], n: usize) -> Option<(Cue, usize)> {
+    let token = tokens.get(n)?;
+    if token.kind != Kind::Word {
+        return None;
+    }
+    // `once a week` and `before opening` are times, not orders.
+    let lexicon = Lexicon::builtin();
+    if hits.iter().any(|hit| hit.first <= n && n <= hit.last && hit.last > hit.first && lexicon.name(hit.concept) == "pf.sched") {
+        return None;
+    }
+    if matches!(token.lower.as_str(), "and" | "or") {
+        return opens_action(tokens, hits, n).then_some((Cue::None, 1));
+    }
+    let before = n.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
+    let (text, cue) = OPENERS.iter().find(|(text, _)| {
+        let mut words = text.split(' ').enumerate();
+        words.all(|(k, word)| tokens.get(n + k).is_some_and(|token| token.kind == Kind::Word && token.lower == word))
+    })?;
+    match *text {
+        // `the following documents`, `the first page`, `the next step`, `at first`
+        "following" | "first" | "next" | "later" | "provided" | "pending" if is_modifier(before) => return None,
+        "so" if tokens.get(n + 1).is_some_and(|token| matches!(token.lower.as_str(), "far" | "called" | "much" | "many")) => return None,
+        _ => {}
+    }
+    Some((*cue, text.split(' ').count()))
+}
+
+fn is_modifier(before: &str) -> bool {
+    matches!(before, "the" | "a" | "an" | "at" | "our" | "my" | "your" | "their" | "each" | "every" | "this" | "that" | "on" | "to" | "of" | "is" | "are" | "days" | "in" | "weeks" | "hours" | "no" | "information" | "data" | "by" | "who")
+}
+
+/// Whether `and` opens a clause: within the next two words something acts or decides.
+fn opens_action(tokens: &[Token], hits: &[Hit], n: usize) -> bool {
+    let lexicon = Lexicon::builtin();
+    let mut near = hits.iter().filter(|hit| hit.first == n + 1 || (hit.first == n + 2 && short(tokens, n + 1)));
+    near.any(|hit| ACTION_CONCEPTS.contains(&lexicon.name(hit.concept)))
+}
+
+fn short(tokens: &[Token], n: usize) -> bool {
+    let lower = tokens.get(n).map_or("", |token| token.lower.as_str());
+    matches!(lower, "a" | "an" | "the" | "our" | "to" | "get" | "have" | "let" | "ask" | "must" | "should" | "it" | "is" | "are" | "be" | "only" | "also" | "my" | "their" | "some" | "one" | "automatically" | "will" | "needs")
+}
+
+fn only_fillers(tokens: &[Token], first: usize, n: usize) -> bool {
+    tokens.get(first..n).is_some_and(|words| {
+        words.iter().all(|token| matches!(token.lower.as_str(), "and" | "but" | "only" | "or" | "just" | "even" | "right" | "so"))
+    })
+}
+
+fn is_strict(tokens: &[Token], n: usize, words: usize) -> bool {
+    let at = |n: usize| tokens.get(n).map_or("", |token| token.lower.as_str());
+    at(n) == "only" || at(n) == "not" || n.checked_sub(1).is_some_and(|n| at(n) == "only") || (words == 1 && matches!(at(n), "until" | "unless"))
+}

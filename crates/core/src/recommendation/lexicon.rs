@@ -1,0 +1,143 @@
+//! The lexicon: phrases and the concepts that they stand for.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use super::text::{Token, phrase};
+
+const TEXT: &str = include_str!("../../data/lexicon.txt");
+
+/// A concept, by its place in [`Lexicon::concepts`].
+pub type Concept = u16;
+
+/// A phrase that stands in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// What it stands for.
+    pub concept: Concept,
+    /// Its first token.
+    pub first: usize,
+    /// Its last token.
+    pub last: usize,
+}
+
+/// Phrases by their first stem, the longest first.
+pub struct Lexicon {
+    concepts: Vec<&'static str>,
+    phrases: HashMap<String, Vec<(Vec<String>, Concept)>>,
+}
+
+impl Lexicon {
+    /// The one that comes with the program.
+    pub fn builtin() -> &'static Self {
+        static BUILTIN: OnceLock<Lexicon> = OnceLock::new();
+        BUILTIN.get_or_init(|| Self::parse(TEXT))
+    }
+
+    /// The name of a concept.
+    pub fn name(&self, concept: Concept) -> &'static str {
+        self.concepts.get(usize::from(concept)).copied().unwrap_or("none")
+    }
+
+    /// The names of all concepts.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.concepts.iter().copied()
+    }
+
+    /// The concept of a name.
+    pub fn concept(&self, name: &str) -> Option<Concept> {
+        self.concepts.iter().position(|known| *known == name).and_then(|place| Concept::try_from(place).ok())
+    }
+
+    /// Every word that stands in a phrase.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        lines().flat_map(|(_, line)| line.split(|c: char| !c.is_alphanumeric())).filter(|word| !word.is_empty())
+    }
+
+    /// The phrases of a text, in its order. A longer phrase hides the shorter ones inside it.
+    pub fn hits(&self, tokens: &[Token]) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        let mut covered = 0;
+        for (first, token) in tokens.iter().enumerate() {
+            let Some(phrases) = self.phrases.get(&token.stem).filter(|_| token.is_word()) else { continue };
+            let mut longest = 0;
+            for (stems, concept) in phrases {
+                // Phrases come longest first; those of equal length stand for several concepts at once.
+                if stems.len() < longest {
+                    break;
+                }
+                let last = first + stems.len() - 1;
+                if last < covered || !follows(tokens, first, stems) {
+                    continue;
+                }
+                longest = stems.len();
+                hits.push(Hit { concept: *concept, first, last });
+            }
+            covered = covered.max(first + longest);
+        }
+        let none = self.concept("none");
+        hits.retain(|hit| Some(hit.concept) != none);
+        hits
+    }
+
+    fn parse(text: &'static str) -> Self {
+        let mut lexicon = Self { concepts: Vec::new(), phrases: HashMap::new() };
+        for (name, line) in sections(text) {
+            let concept = lexicon.concept(name).unwrap_or_else(|| {
+                lexicon.concepts.push(name);
+                Concept::try_from(lexicon.concepts.len() - 1).unwrap_or_default()
+            });
+            for stems in line.split(',').map(phrase) {
+                let Some(first) = stems.first().cloned() else { continue };
+                let phrases = lexicon.phrases.entry(first).or_default();
+                if !phrases.contains(&(stems.clone(), concept)) {
+                    phrases.push((stems, concept));
+                }
+            }
+        }
+        for phrases in lexicon.phrases.values_mut() {
+            phrases.sort_by_key(|(stems, _)| std::cmp::Reverse(stems.len()));
+        }
+        lexicon
+    }
+}
+
+fn follows(tokens: &[Token], first: usize, stems: &[String]) -> bool {
+    let Some(window) = tokens.get(first..first + stems.len()) else { return false };
+    window.iter().zip(stems).all(|(token, stem)| token.is_word() && (*stem == token.stem || stem == "_"))
+}
+
+fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
+    sections(TEXT)
+}
+
+/// Each line of phrases with the concept that it belongs to.
+fn sections(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let mut concept = "none";
+    text.lines().filter_map(move |line| {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            concept = name;
+            return None;
+        }
+        (!line.starts_with('#') && !line.is_empty()).then_some((concept, line))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommendation::text::tokens;
+
+    fn concepts(text: &str) -> Vec<&'static str> {
+        let lexicon = Lexicon::builtin();
+        lexicon.hits(&tokens(text)).into_iter().map(|hit| lexicon.name(hit.concept)).collect()
+    }
+
+    #[test]
+    fn phrases_match_by_stem_and_the_longest_wins() {
+        assert!(concepts("every 15 minutes").contains(&"pf.sched"));
+        assert!(concepts("needs the manager's sign-off").contains(&"lg.approve"));
+        assert!(!concepts("state of the art").contains(&"lg.state"));
+        assert!(!concepts("sign, off we go").contains(&"lg.approve"), "never across punctuation");
+    }
+}

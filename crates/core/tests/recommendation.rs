@@ -1,0 +1,122 @@
+//! Recommend: the documented answers, limits, properties, and an engine from a file.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use mahavishnu_core::engine::Registry;
+use mahavishnu_core::recommendation::{MAX_DESCRIPTION_BYTES, Recommendation, recommend};
+use proptest::prelude::*;
+
+fn ask(text: &str) -> Recommendation {
+    recommend(&Registry::builtin(), text).unwrap()
+}
+
+fn plan(recommendation: &Recommendation) -> Vec<&str> {
+    recommendation.plan.iter().map(|stage| stage.engine.as_str()).collect()
+}
+
+#[test]
+fn the_documented_answers_hold() {
+    for (text, stages) in [
+        ("Need to analyze documents and get approval", vec!["llamaindex", "langgraph"]),
+        ("only after the manager approves, run the nightly load", vec!["langgraph", "prefect"]),
+        ("look through these contracts", vec!["llamaindex"]),
+        ("run this every night", vec!["prefect"]),
+        ("answer right away", vec!["agno"]),
+    ] {
+        assert_eq!(plan(&ask(text)), stages, "{text}");
+    }
+}
+
+#[test]
+fn the_answer_in_json_has_the_documented_keys() {
+    let json = serde_json::to_value(ask("Need to analyze documents and get approval")).unwrap();
+    assert_eq!(json["primary"], "llamaindex");
+    assert_eq!(json["profile"]["name"], "LlamaIndex");
+    assert_eq!(json["plan"][1]["type"], "langgraph");
+    assert!(json["confidence"].as_f64().unwrap() > 0.5);
+    assert_eq!(json["alternatives"].as_array().unwrap().len(), 3);
+    let words: Vec<_> = json["evidence"].as_array().unwrap().iter().map(|e| e["word"].as_str().unwrap()).collect();
+    assert!(words.contains(&"documents") && words.contains(&"approval"), "{words:?}");
+    assert_eq!(json["enough"], true);
+}
+
+#[test]
+fn not_enough_to_go_on_is_an_answer() {
+    for text in ["help", "make it better", "we need something with AI"] {
+        let answer = ask(text);
+        assert!(!answer.enough && answer.confidence < 0.5, "{text}");
+        assert!(answer.advice.unwrap().contains("documents"));
+    }
+}
+
+#[test]
+fn a_blank_or_over_long_description_is_refused() {
+    for text in ["", " \n\t", &"a ".repeat(MAX_DESCRIPTION_BYTES)] {
+        let violations = recommend(&Registry::builtin(), text).unwrap_err();
+        assert_eq!(violations.0[0].field, "description");
+    }
+}
+
+#[test]
+fn an_engine_from_a_file_is_recommended_and_ordered() {
+    let file = "engines: [{name: crewai, display_name: CrewAI, words: [crew of agents, role play]}]";
+    let registry = Registry::builtin().with_file(file).unwrap();
+    let ask = |text: &str| {
+        let answer = recommend(&registry, text).unwrap();
+        assert_eq!(answer.primary, answer.plan[0].engine);
+        answer.plan.iter().map(|stage| stage.engine.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ask("Let a crew of agents debate the topic"), ["crewai"]);
+    assert_eq!(ask("Get the manager's approval, then start a role-play session"), ["langgraph", "crewai"]);
+    assert_eq!(ask("Role play is not needed. Read the contracts"), ["llamaindex"]);
+    assert_eq!(recommend(&registry, "read the contracts").unwrap().alternatives.len(), 4);
+}
+
+#[test]
+fn the_longest_text_is_answered() {
+    let long = "Every night read the contracts, then get approval unless not needed. ".repeat(400);
+    let cut: String = long.chars().take(MAX_DESCRIPTION_BYTES).collect();
+    assert!(ask(&cut).plan.len() >= 3);
+}
+
+proptest! {
+    #[test]
+    fn any_text_gets_an_answer_and_the_same_one_again(text in "\\PC{1,300}") {
+        prop_assume!(!text.trim().is_empty());
+        let first = ask(&text);
+        prop_assert_eq!(&first, &ask(&text));
+        prop_assert_eq!(&first.primary, &first.plan[0].engine);
+        prop_assert!((0.0..=1.0).contains(&first.confidence));
+        for evidence in &first.evidence {
+            prop_assert_eq!(text.get(evidence.start..evidence.end), Some(evidence.word.as_str()));
+        }
+    }
+
+    #[test]
+    fn words_in_any_order_never_panic(
+        words in prop::collection::vec(
+            prop::sample::select(vec![
+                "not", "until", "before", "after", "once", "first", ".", ",", "and", "or", "without", "approval", "documents", "every",
+                "night", "no", "needed", "then", "called", "\"", "already", "Scheduler", "2am", "->", "unless", "free", "is", "don't",
+            ]),
+            1..40,
+        ),
+    ) {
+        let answer = ask(&words.join(" "));
+        let mut engines = plan(&answer);
+        engines.sort_unstable();
+        engines.dedup();
+        prop_assert_eq!(engines.len(), answer.plan.len());
+    }
+
+    #[test]
+    fn case_changes_nothing_for_plain_sentences(
+        text in prop::sample::select(vec![
+            "read the contracts and get approval", "every night load the sales data", "draft a reply to the customer",
+        ]),
+    ) {
+        let plain = ask(text);
+        let upper = ask(&text.to_uppercase());
+        prop_assert_eq!(plan(&plain), plan(&upper));
+    }
+}
