@@ -55,7 +55,7 @@ pub async fn examine(
 }
 
 async fn python(provision: &Provision, checks: &mut Vec<Check>) -> bool {
-    match provision.python().await {
+    match provision.examined_python().await {
         Ok(python) => {
             let (major, minor, patch) = python.version;
             checks

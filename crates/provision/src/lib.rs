@@ -90,8 +90,14 @@ impl Provision {
 
     /// The Python that environments are built from, looked for once.
     pub async fn python(&self) -> Result<&Python> {
-        let find = || python::find(self.inner.wanted_python.as_deref());
+        let memory = self.state().bin().join("python.json");
+        let find = || async { python::recall(self.inner.wanted_python.as_deref(), &memory).await };
         self.inner.python.get_or_try_init(find).await
+    }
+
+    /// The same, looked for anew.
+    async fn examined_python(&self) -> Result<Python> {
+        python::find(self.inner.wanted_python.as_deref()).await
     }
 
     /// A `nats-server` that is new enough: the one on `PATH`, else the pinned one, fetched when it is not there yet.

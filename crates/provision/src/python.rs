@@ -1,12 +1,13 @@
 //! Finding a Python that environments can be built from: CPython 3.10 or newer with `venv` and `ensurepip`.
 //!
-//! A name on `PATH` proves nothing (version managers put wrappers there that fail), so every candidate is asked.
+//! A name on `PATH` proves nothing (version managers put wrappers there that fail), so every candidate is asked. As that
+//! takes a third of a second with such wrappers, the answer is remembered until `PATH` or the interpreter changes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
@@ -48,12 +49,21 @@ pub(crate) const FOREIGN_SETTINGS: [&str; 7] = [
 ];
 
 /// A Python that was asked and fits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Python {
     /// The interpreter itself: no wrapper, and not inside an environment.
     pub executable: PathBuf,
     /// Its version.
     pub version: (u32, u32, u32),
+}
+
+/// A finding, with what it depended on.
+#[derive(Debug, Serialize, Deserialize)]
+struct Memory {
+    path: String,
+    /// The file behind `executable`: with an upgrade of the system, `python3` becomes another one.
+    file: PathBuf,
+    python: Python,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,6 +79,40 @@ impl Python {
     /// What tells compiled packages of one version from those of another: `cp311`.
     pub fn tag(&self) -> String {
         format!("cp{}{}", self.version.0, self.version.1)
+    }
+}
+
+/// Like [`find`], but what was found on `PATH` before is taken from the file if it still holds.
+pub(crate) async fn recall(wanted: Option<&Path>, memory: &Path) -> Result<Python> {
+    if wanted.is_some() {
+        return find(wanted).await;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(python) = Memory::read(memory, &path) {
+        return Ok(python);
+    }
+    let python = find(None).await?;
+    // A help, not a need.
+    if let Err(error) = Memory::write(memory, path, &python) {
+        tracing::debug!(%error, "cannot remember the Python that was found");
+    }
+    Ok(python)
+}
+
+impl Memory {
+    fn read(file: &Path, path: &str) -> Option<Python> {
+        let memory: Self = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+        let holds = memory.path == path && memory.python.executable.canonicalize().ok()? == memory.file;
+        holds.then_some(memory.python)
+    }
+
+    fn write(file: &Path, path: String, python: &Python) -> std::io::Result<()> {
+        let memory = Self { path, file: python.executable.canonicalize()?, python: python.clone() };
+        // Renamed into place, so that nobody reads half of it.
+        let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+        serde_json::to_writer(&mut new, &memory)?;
+        new.persist(file)?;
+        Ok(())
     }
 }
 
@@ -162,6 +206,24 @@ mod tests {
         assert!(python.executable.is_file());
         assert!((python.version.0, python.version.1) >= OLDEST);
         assert_eq!(find(Some(&python.executable)).await.unwrap(), python);
+    }
+
+    #[test]
+    fn a_finding_holds_until_the_path_or_the_interpreter_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let [memory, link] = ["python.json", "python3"].map(|name| directory.path().join(name));
+        for version in ["python3.11", "python3.12"] {
+            pretender(directory.path(), version, "");
+        }
+        std::os::unix::fs::symlink("python3.11", &link).unwrap();
+        let python = Python { executable: link.clone(), version: (3, 11, 0) };
+        assert_eq!(Memory::read(&memory, "/bin"), None);
+        Memory::write(&memory, "/bin".to_owned(), &python).unwrap();
+        assert_eq!(Memory::read(&memory, "/bin"), Some(python));
+        assert_eq!(Memory::read(&memory, "/usr/bin"), None);
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("python3.12", &link).unwrap();
+        assert_eq!(Memory::read(&memory, "/bin"), None);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The state directory: everything that is fetched, generated or stored on this machine.
 //!
 //! ```text
-//! bin/tools-<hash>/            uv and nats-server
+//! bin/tools-<hash>/            uv and nats-server; beside it python.json, the Python that was found
 //! env/<engine>-<python>-<hash>/  one Python environment per engine, lock and Python version
 //! hosts/<hash>/                Python sources of the engine hosts, as embedded in the binaries
 //! nats/  prefect/  model/      data of the servers that run here

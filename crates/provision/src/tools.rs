@@ -11,7 +11,7 @@ use crate::lock::Lock;
 use crate::tool::{Step, require_space};
 use crate::{Provision, in_environment, short_hash};
 
-/// Pins and hashes for every platform; regenerated from `requirements.in` by the command in its first line.
+/// Pins and hashes for every platform; made from `requirements.in`, which says how.
 const LOCK: &str = include_str!("../tools/requirements.lock");
 /// Both tools, unpacked, with pip beside them.
 const NEEDED_BYTES: u64 = 200 << 20;

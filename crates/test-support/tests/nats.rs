@@ -55,6 +55,22 @@ async fn servers_of_several_tests_do_not_meet() {
 }
 
 #[tokio::test]
+async fn a_test_that_panics_leaves_no_server_and_no_data() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let panicking = tokio::spawn(async move {
+        let nats = TestNats::start().await.unwrap();
+        tell.send((nats.url().to_owned(), nats.directory().to_owned())).unwrap();
+        panic!("as a test does");
+    });
+    let (url, directory) = told.await.unwrap();
+    assert!(panicking.await.unwrap_err().is_panic());
+    let address = url.trim_start_matches("nats://").to_owned();
+    let gone = async { while tokio::net::TcpStream::connect(&address).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the server is still there");
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
 async fn a_cluster_replicates_and_survives_a_node_and_then_all() {
     let mut cluster = TestCluster::start().await.unwrap();
     let context = connect(&cluster.urls()).await;
