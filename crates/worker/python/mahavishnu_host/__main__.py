@@ -23,6 +23,8 @@ from typing import Any
 from . import system, tracing
 from .attempt import Host
 from .framing import encode
+from .server import ForkServer
+from .shared import SharedServer
 
 EXIT_ENGINE_UNAVAILABLE = 3
 
@@ -30,6 +32,8 @@ EXIT_ENGINE_UNAVAILABLE = 3
 def main() -> int:
     arguments = _arguments()
     system.redirect_standard_streams()
+    system.explain_crashes()
+    forker = system.Forker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the worker's to handle
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # children end with us
     began = time.monotonic()
@@ -49,7 +53,12 @@ def main() -> int:
         "warm_ms": round((time.monotonic() - began) * 1000),
     }
     connection.sendall(encode(hello))
-    server = _server(arguments.isolation, Host(engine, tracer, arguments.socket), connection)
+    host = Host(engine, tracer, arguments.socket)
+    server: Any = None
+    if arguments.isolation == "shared":
+        server = SharedServer(host, connection)
+    else:
+        server = ForkServer(host, connection, forker)
     try:
         server.run()
     finally:
@@ -63,16 +72,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--socket", required=True)
     parser.add_argument("--isolation", choices=("process", "shared"), default="process")
     return parser.parse_args()
-
-
-def _server(isolation: str, host: Host, connection: socket.socket) -> Any:
-    if isolation == "shared":
-        from .shared import SharedServer
-
-        return SharedServer(host, connection)
-    from .server import ForkServer
-
-    return ForkServer(host, connection)
 
 
 def _connect(path: str) -> socket.socket:

@@ -18,6 +18,7 @@ from .framing import FrameError
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 16_000
 
+_AGNO_REMOTE = frozenset({"ModelProviderError", "ModelRateLimitError", "RemoteServerUnavailableError"})
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 # Class names of client libraries that are not imported here, by the first part of their module.
 _UNREACHABLE = {
@@ -70,6 +71,8 @@ def _is_transient(error: BaseException) -> bool:
         return error.retryable
     if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError)):
         return True
+    if _library(type(error)) == "agno" and type(error).__name__ not in _AGNO_REMOTE:
+        return False  # its other errors claim status 500
     return _is_unreachable(error) or getattr(error, "status_code", None) in _TRANSIENT_STATUS
 
 

@@ -43,33 +43,42 @@ _HIDDEN = ("hide_inputs", "hide_outputs", "hide_input_messages", "hide_output_me
 
 
 class OtelTracer(Tracer):
-    """The provider of this process and the spans of the attempts in progress."""
+    """Instruments the engine at once, and makes the provider with the first attempt.
+
+    A provider's fork hook looks at the machine in threads, so there is none in a process that forks.
+    Instrumentation goes through the global proxy, which finds the provider as soon as it is there.
+    """
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
-        self._spans = _Collector()
-        # Resource.create would run detectors in threads.
-        resource = Resource({"service.name": f"mahavishnu-host-{engine}"})
-        # A span without a traced attempt above it is of no use to anyone.
-        self._provider = TracerProvider(sampler=ParentBased(root=ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(self._spans)
-        trace.set_tracer_provider(self._provider)
-        self._tracer = self._provider.get_tracer("mahavishnu.host")
-        _instrument(engine, self._provider)
+        self._spans: _Collector | None = None
+        _instrument(engine)
 
     @contextmanager
     def attempt(self, task: Task) -> Iterator[Any]:
-        spans = _AttemptSpans(self._engine, self._tracer, self._spans, task)
+        if self._spans is None:
+            self._spans = _install_provider(self._engine)
+        spans = _AttemptSpans(self._engine, self._spans, task)
         try:
             yield spans
         finally:
             spans.frames()
 
 
+def _install_provider(engine: str) -> _Collector:
+    collector = _Collector()
+    # Resource.create would run detectors in threads.
+    resource = Resource({"service.name": f"mahavishnu-host-{engine}"})
+    # A span without a traced attempt above it is of no use to anyone.
+    provider = TracerProvider(sampler=ParentBased(root=ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(collector)
+    trace.set_tracer_provider(provider)
+    return collector
+
+
 class _AttemptSpans:
-    def __init__(self, engine: str, tracer: trace.Tracer, collector: _Collector, task: Task) -> None:
+    def __init__(self, engine: str, collector: _Collector, task: Task) -> None:
         self._name = f"run {engine}"
-        self._tracer = tracer
         self._collector = collector
         self._parent = TraceContextTextMapPropagator().extract(dict(task.trace))
         self._attributes = {
@@ -83,7 +92,7 @@ class _AttemptSpans:
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        span = self._tracer.start_span(self._name, self._parent, SpanKind.INTERNAL, self._attributes)
+        span = trace.get_tracer("mahavishnu.host").start_span(self._name, self._parent, SpanKind.INTERNAL, self._attributes)
         self._root = span
         try:
             with trace.use_span(span, record_exception=False, set_status_on_exception=False):
@@ -167,7 +176,7 @@ def _without_content(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def _instrument(engine: str, provider: TracerProvider) -> None:
+def _instrument(engine: str) -> None:
     if engine not in _INSTRUMENTORS:
         return
     module, name = _INSTRUMENTORS[engine]
@@ -178,4 +187,4 @@ def _instrument(engine: str, provider: TracerProvider) -> None:
         return  # the run span stands without it
     known = TraceConfig.__dataclass_fields__
     config = TraceConfig(**{hidden: True for hidden in _HIDDEN if hidden in known})
-    instrumentor().instrument(tracer_provider=provider, config=config)
+    instrumentor().instrument(config=config)

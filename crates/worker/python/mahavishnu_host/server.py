@@ -23,8 +23,9 @@ from .framing import Decoder, encode
 class ForkServer:
     """Serves `open` until the worker is gone."""
 
-    def __init__(self, host: Host, connection: socket.socket) -> None:
+    def __init__(self, host: Host, connection: socket.socket, forker: system.Forker) -> None:
         self._host = host
+        self._forker = forker
         self._connection = connection
         self._tokens: dict[int, str] = {}
         self._wake, self._waker = socket.socketpair()
@@ -72,23 +73,19 @@ class ForkServer:
         token = frame["token"]
         if threading.active_count() > 1:
             print("the engine left threads behind; forking may not be safe", file=sys.stderr)
-        system.flush_standard_streams()
-        parent = os.getpid()
-        pid = os.fork()
+        pid = self._forker.fork()
         if pid == 0:
             selector.close()
-            self._become_child(parent, token)
+            self._become_child(token)
         self._tokens[pid] = token
 
-    def _become_child(self, parent: int, token: str) -> NoReturn:
+    def _become_child(self, token: str) -> NoReturn:
         """Runs one attempt and exits, whatever happens. Never returns into the parent's code."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.setsid()
-            system.die_with_parent(parent)
             for inherited in (self._connection, self._wake, self._waker):
                 inherited.close()
             run_attempt(self._host, token)

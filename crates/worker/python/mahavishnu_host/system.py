@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -21,6 +22,12 @@ def redirect_standard_streams() -> None:
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
+def explain_crashes() -> None:
+    """A crash, and SIGUSR1 from anyone who wonders why nothing moves, writes all stacks to the stage log."""
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+
 def flush_standard_streams() -> None:
     """Empties the buffers: before a fork, which would copy them, and before `_exit`, which drops them."""
     for stream in (sys.stdout, sys.stderr):
@@ -30,12 +37,35 @@ def flush_standard_streams() -> None:
             pass
 
 
-def die_with_parent(parent: int) -> None:
-    """Has the kernel kill this process when `parent` ends. Linux only; elsewhere end of file must do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the kernel knew
-        os._exit(1)
+class Forker:
+    """Forks children that cannot outlive this process, each leader of a session of its own.
+
+    To be made before anything else is imported: hooks of other libraries run in the child too, some may
+    hang, and even then the child must end with its parent. Forks by others are left alone.
+    """
+
+    def __init__(self) -> None:
+        self._parent: int | None = None
+        self._prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+        os.register_at_fork(after_in_child=self._after_in_child)
+
+    def fork(self) -> int:
+        """As `os.fork`."""
+        flush_standard_streams()
+        self._parent = os.getpid()
+        try:
+            return os.fork()
+        finally:
+            self._parent = None
+
+    def _after_in_child(self) -> None:
+        if self._parent is None:
+            return
+        os.setsid()
+        if self._prctl is not None:
+            self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != self._parent:  # it ended before the kernel knew
+            os._exit(1)
 
 
 def kill_group(leader: int) -> None:

@@ -1,0 +1,235 @@
+"""Agno: agents of the catalogue by name (`agents`), or the user's own (`agent`, `team`).
+
+Output: `{"content": ..., "agents": [names], "ran": [names], "model": name, "tokens": {"input": n,
+"output": n}}`. `agents` are those that the stage has, `ran` those that really worked: the leader of a team
+may answer alone.
+
+Agno reports a failed run as an event and goes on; here it is a failure of the stage, with the exception
+that Agno caught as its cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+os.environ.setdefault("AGNO_TELEMETRY", "false")
+
+from agno.agent import Agent, RunOutput  # noqa: E402
+from agno.models.openai.like import OpenAILike  # noqa: E402
+from agno.run.team import TeamRunOutput  # noqa: E402
+from agno.team import Team, TeamMode  # noqa: E402
+
+from ...api import Link, Model, StageError, Task  # noqa: E402
+from ...references import resolve  # noqa: E402
+from ...summary import nearest, render_context, summarise  # noqa: E402
+from . import catalogue, failure, files  # noqa: E402
+
+NAME = "agno"
+PACKAGES = ("agno", "openai")
+KEYS = ("agents", "agent", "team", "mode", "task", "input", "model", "instructions")
+_FORMS = ("agents", "agent", "team")
+
+#: Tokens that one answer may have.
+MAX_TOKENS = 256
+#: Seconds for one call of the model.
+MODEL_TIMEOUT = 120.0
+#: Tool calls of one run.
+MAX_TOOL_CALLS = 8
+
+
+def prewarm() -> None:
+    """Builds an agent and runs it against a port where nobody listens, up to its failure."""
+    failure.install()
+
+    class Quiet(Link):
+        async def progress(self, kind: str, name: str, data: Mapping[str, Any] | None = None) -> None: ...
+
+        async def delta(self, source: str, text: str) -> None: ...
+
+        async def evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any: ...
+
+    async def warm() -> None:
+        task = Task("warm", "warm", 1, {"agents": ["tester"]}, model=Model("http://127.0.0.1:9/v1", "warm"))
+        try:
+            await run(task, Quiet())
+        except Exception:  # noqa: BLE001 - it cannot succeed; the paths are imported now
+            pass
+
+    asyncio.run(warm())
+
+
+async def run(task: Task, link: Link) -> dict[str, Any]:
+    """One attempt."""
+    _check(task.task)
+    runnable, names = _runnable(task)
+    prompt = _prompt(task)
+    caught = failure.watch()
+    report = _Report(link)
+    final: Any = None
+    session = f"{task.execution}:{task.stage}"
+    async for event in runnable.arun(prompt, stream=True, stream_events=True, yield_run_output=True, session_id=session):
+        if isinstance(event, (RunOutput, TeamRunOutput)):
+            final = event
+        else:
+            await report.event(event)
+    return _output(task, final, report, names, caught)
+
+
+class _Report:
+    """Turns Agno's events into progress and deltas."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._began: dict[Any, float] = {}
+        self.ran: list[str] = []
+        self.error: Any = None
+
+    async def event(self, event: Any) -> None:
+        kind = str(event.event).removeprefix("Team")
+        source = getattr(event, "agent_name", None) or getattr(event, "team_name", None) or "agent"
+        if kind == "RunContent":
+            if isinstance(event.content, str) and event.content:
+                await self._link.delta(source, event.content)
+        elif kind == "RunStarted":
+            self._began[event.run_id] = time.monotonic()
+            if source not in self.ran:
+                self.ran.append(source)
+            await self._link.progress("agent", source, {"event": "started"})
+        elif kind == "RunCompleted":
+            took = time.monotonic() - self._began.get(event.run_id, time.monotonic())
+            await self._link.progress("agent", source, {"event": "completed", "duration_ms": round(took * 1000)})
+        elif kind == "ToolCallStarted":
+            await self._tool(source, event.tool, {"event": "started", "arguments": summarise(event.tool.tool_args)})
+        elif kind in ("ToolCallCompleted", "ToolCallError"):
+            failed = kind == "ToolCallError" or bool(event.tool.tool_call_error)
+            data = {"event": "failed" if failed else "completed", "result": summarise(event.tool.result)}
+            await self._tool(source, event.tool, data)
+        elif kind in ("RunError", "RunCancelled"):
+            self.error = event
+
+    async def _tool(self, source: str, tool: Any, data: dict[str, Any]) -> None:
+        await self._link.progress("tool_call", tool.tool_name or "tool", {"agent": source, **data})
+
+
+def _runnable(task: Task) -> tuple[Any, list[str]]:
+    """What runs, and the names of the agents in it."""
+    given = task.task
+    for form in ("agent", "team"):
+        if form in given:
+            runnable = resolve(given[form], task.project, form)
+            if not hasattr(runnable, "arun"):
+                message = f"{given[form]} is a {type(runnable).__name__}, which is no agent, team or workflow"
+                raise StageError("REFERENCE_INVALID", message, field=form)
+            if hasattr(runnable, "model") and runnable.model is None:
+                runnable.model = _model(task)
+            members = getattr(runnable, "members", None) or [runnable]
+            return runnable, [str(getattr(member, "name", None) or given[form]) for member in members]
+    names = given["agents"]
+    if not isinstance(names, list) or not names:
+        raise StageError("TASK_INVALID", "agents is a list of names", field="agents")
+    known = catalogue.load(task.project)
+    entries = [catalogue.find(name, known, f"agents[{index}]") for index, name in enumerate(names)]
+    agents = [_agent(entry, task) for entry in entries]
+    mode = given.get("mode", TeamMode.coordinate.value)
+    modes = [m.value for m in TeamMode]
+    if mode not in modes:
+        raise StageError("TASK_INVALID", f"unknown mode {mode!r} ({', '.join(modes)}){nearest(mode, modes)}", field="mode")
+    if len(agents) == 1:
+        return agents[0], names
+    team = Team(
+        name="team",
+        members=agents,
+        mode=TeamMode(mode),
+        model=_model(task),
+        instructions=_instructions(task),
+        stream_member_events=True,
+        tool_call_limit=MAX_TOOL_CALLS,
+        telemetry=False,
+    )
+    return team, names
+
+
+def _agent(entry: catalogue.Entry, task: Task) -> Agent:
+    roots = files.roots_of(task.repos, task.project) if "files" in entry.tools else []
+    return Agent(
+        name=entry.name,
+        role=entry.role,
+        model=_model(task),
+        instructions=[*entry.instructions, *_instructions(task)],
+        tools=[files.RepoFiles(roots)] if roots else None,
+        tool_call_limit=MAX_TOOL_CALLS,
+        telemetry=False,
+    )
+
+
+def _model(task: Task) -> OpenAILike:
+    model = task.require_model()
+    return OpenAILike(
+        id=str(task.task.get("model") or model.name),
+        base_url=model.base_url,
+        api_key=model.api_key or "none",
+        temperature=0,
+        max_tokens=MAX_TOKENS,
+        timeout=MODEL_TIMEOUT,
+        max_retries=1,
+    )
+
+
+def _instructions(task: Task) -> list[str]:
+    given = task.task.get("instructions")
+    if given is None:
+        return []
+    return [str(line) for line in given] if isinstance(given, list) else [str(given)]
+
+
+def _prompt(task: Task) -> str:
+    wanted = str(task.task.get("task") or "Do your part of this work with what is given.")
+    given = {
+        "Input": task.task.get("input"),
+        "Input of the whole workflow": task.input,
+        "Results of earlier stages": dict(task.dependencies),
+    }
+    context = render_context(given, task.model)
+    return f"{wanted}\n\n{context}" if context else wanted
+
+
+def _output(task: Task, final: Any, report: _Report, names: list[str], caught: list[BaseException]) -> dict[str, Any]:
+    status = getattr(getattr(final, "status", None), "value", "ERROR")
+    if report.error is not None or status in ("ERROR", "CANCELLED"):
+        raise _failed(report.error, final, caught)
+    if status == "PAUSED":
+        raise StageError("CONFIRMATION_UNSUPPORTED", "the agent waits for a confirmation, which cannot be given yet")
+    content = final.content
+    if content is None or isinstance(content, str) and not content.strip():
+        raise StageError("EMPTY_ANSWER", "the model answered with nothing")
+    metrics = final.metrics
+    return {
+        "content": content,
+        "agents": names,
+        "ran": [name for name in report.ran if name in names],
+        "model": final.model or task.require_model().name,
+        "tokens": {
+            "input": getattr(metrics, "input_tokens", 0) or 0,
+            "output": getattr(metrics, "output_tokens", 0) or 0,
+        },
+    }
+
+
+def _failed(event: Any, final: Any, caught: list[BaseException]) -> BaseException:
+    """The exception that Agno caught, or what it said of it."""
+    if caught:
+        return caught[-1]
+    said = getattr(event, "content", None) or getattr(event, "reason", None) or getattr(final, "content", None)
+    return StageError("AGENT_FAILED", str(said or "the run failed without a reason"))
+
+
+def _check(task: Mapping[str, Any]) -> None:
+    for key in task:
+        if key not in KEYS:
+            raise StageError("TASK_INVALID", f"unknown key {key}{nearest(key, KEYS)}", field=key)
+    if sum(form in task for form in _FORMS) != 1:
+        raise StageError("TASK_INVALID", "an agno task has one of agents, agent or team", field="agents")
