@@ -11,7 +11,7 @@ mod ids;
 pub mod limits;
 mod parse;
 mod path;
-mod plan;
+pub mod plan;
 mod read;
 mod reads;
 pub mod task;

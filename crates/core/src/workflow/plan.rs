@@ -3,9 +3,10 @@
 mod draw;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{EngineName, StageId};
 use crate::schedule::Schedule;
@@ -19,7 +20,7 @@ use super::{Stage, Workflow};
 const PREVIEW: usize = 5;
 
 /// What a workflow would do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The stages, in the client's order.
     pub stages: Vec<PlannedStage>,
@@ -32,7 +33,7 @@ pub struct Plan {
 }
 
 /// A stage as it would run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedStage {
     /// Its id.
     pub id: StageId,
@@ -43,23 +44,23 @@ pub struct PlannedStage {
     /// Its level, from 0.
     pub level: usize,
     /// The kind of task, in a word.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_type: Option<String>,
     /// Its condition.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
     /// Attempts in all.
     pub max_attempts: u32,
     /// Deadline of one attempt, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<f64>,
     /// The nodes of a declared graph that wait for a person.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<String>,
 }
 
 /// Something worth knowing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// Where.
     pub field: String,
@@ -69,8 +70,14 @@ pub struct Note {
     pub message: String,
 }
 
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
 /// The closed list of notes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NoteCode {
     /// A route leads to a node that is not listed: it is declared thereby, and the graph ends after it.
@@ -90,7 +97,7 @@ pub enum NoteCode {
 }
 
 /// When a schedule fires.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SchedulePreview {
     /// Whose schedule it is.
     pub stage: StageId,

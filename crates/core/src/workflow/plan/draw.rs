@@ -21,7 +21,7 @@ impl Plan {
             text.push('\n');
         }
         for note in &self.notes {
-            let _ = writeln!(text, "note: {}: {}", note.field, note.message);
+            let _ = writeln!(text, "note: {note}");
         }
         text
     }

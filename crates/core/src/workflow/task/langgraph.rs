@@ -1,7 +1,7 @@
 //! LangGraph: a graph of nodes over a shared state.
 //!
-//! * `workflow`: `nodes`, optionally `conditional` and `edges`, with an `input` that is the first state, and a
-//!   `model`.
+//! * `workflow`: `nodes`, optionally `conditional`, `edges` and `max_steps`, with an `input` that goes into the
+//!   first state, and a `model`.
 //! * `graph`: the user's own, with `input` and `model`.
 //!
 //! How a declared graph runs:
@@ -12,10 +12,11 @@
 //!   `{to: node}` for otherwise) or one CEL text that yields a node's name. When no rule holds, or the name is
 //!   null, the graph ends.
 //! * A target that is not listed is a node all the same, declared by being named, and the graph ends after it.
-//!   `end` is the end. Going back to an earlier node makes a loop, which LangGraph bounds.
+//!   `end` is the end. Going back to an earlier node makes a loop, which `max_steps` bounds.
 //!
-//! A node is a name, or `{name, kind, ...}`: `agent` (the default), `approval` (the default for `approve`),
-//! `python` or `tool` with a `ref` to a function, and `set` with `values`, CEL by key of the state.
+//! A node is a name, or `{name, kind, ...}`: `agent` (the default; `role`, `instructions`, `max_tokens`, `model`),
+//! `approval` (the default for `approve`; `title`, `question`), `python` with a `ref` to a function of the state,
+//! `tool` with a `ref` and `args` (CEL by name), and `set` with `values` (CEL by key of the state).
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,10 @@ const KEYS: &[&str] = &["input", "model"];
 const KINDS: &[&str] = &["agent", "approval", "python", "set", "tool"];
 /// Where a graph stops; no node may have this name.
 pub const END: &str = "end";
+/// Other spellings of it that LangGraph's users know.
+const ENDS: &[&str] = &[END, "END", "__end__"];
 const MAX_NAME: usize = 128;
+const MAX_STEPS: u64 = 10_000;
 
 /// A declared graph.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -98,7 +102,7 @@ impl Graph {
         let mut implicit: Vec<(&str, &str)> = Vec::new();
         let routed = self.routes.iter().map(|(node, routes)| (node, &routes.targets));
         for (node, targets) in routed.chain(&self.edges) {
-            for target in targets.iter().filter(|target| *target != END && !self.nodes.contains(target)) {
+            for target in targets.iter().filter(|target| !ENDS.contains(&target.as_str()) && !self.nodes.contains(target)) {
                 if !implicit.iter().any(|(known, _)| known == target) {
                     implicit.push((target, node));
                 }
@@ -111,10 +115,10 @@ impl Graph {
     pub fn after(&self, node: &str) -> Vec<&str> {
         if let Some(routes) = self.routes.get(node) {
             let named = routes.targets.iter().filter(|_| routes.complete).chain(self.nodes.iter().filter(|_| !routes.complete));
-            return named.map(String::as_str).filter(|target| *target != END).collect();
+            return named.map(String::as_str).filter(|target| !ENDS.contains(target)).collect();
         }
         if let Some(targets) = self.edges.get(node) {
-            return targets.iter().map(String::as_str).filter(|target| *target != END).collect();
+            return targets.iter().map(String::as_str).filter(|target| !ENDS.contains(target)).collect();
         }
         let at = self.nodes.iter().position(|known| known == node);
         at.and_then(|at| self.nodes.get(at + 1)).map(String::as_str).into_iter().collect()
@@ -134,7 +138,8 @@ impl Graph {
     }
 
     fn read(workflow: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) -> Self {
-        let mut fields = Fields::new(workflow, path, &["nodes", "conditional", "edges"], templates, violations);
+        let mut fields = Fields::new(workflow, path, &["nodes", "conditional", "edges", "max_steps"], templates, violations);
+        fields.whole("max_steps", 1, MAX_STEPS);
         fields.require("nodes", "a list of names, or of objects with \"name\" and \"kind\"");
         let mut graph = Self::default();
         let at = fields.at("nodes");
@@ -198,27 +203,29 @@ impl Graph {
 fn described<'a>(members: &'a Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) -> Option<&'a str> {
     let kind = members.get("kind").and_then(Value::as_str);
     let own: &[&str] = match kind {
-        Some("approval") => &["title", "message"],
+        Some("approval") => &["title", "question"],
         Some("python") => &["ref"],
         Some("tool") => &["ref", "args"],
         Some("set") => &["values"],
-        _ => &["instructions", "model"],
+        _ => &["role", "instructions", "max_tokens", "model"],
     };
     let known = [&["name", "kind"], own].concat();
     let mut fields = Fields::new(members, path, &known, templates, violations);
     fields.require("name", "the node's name");
     fields.one_of("kind", KINDS);
-    for key in ["title", "message", "instructions", "model"] {
+    for key in ["title", "question", "role", "instructions", "model"] {
         fields.text(key);
     }
+    fields.whole("max_tokens", 1, 1_000_000);
     if own.contains(&"ref") && fields.require("ref", "the function, such as \"nodes.py:check\"") {
         reference(&mut fields, "ref");
     }
-    fields.object("args");
     if own.contains(&"values") {
         fields.require("values", "CEL by key of the state");
-        let at = fields.at("values");
-        for (key, value) in fields.object("values").into_iter().flatten() {
+    }
+    for key in ["args", "values"] {
+        let at = fields.at(key);
+        for (key, value) in fields.object(key).into_iter().flatten() {
             match value {
                 Value::String(source) => drop(state_expression(source, &member(&at, key), fields.violations)),
                 other => fields.wrong_type(member(&at, key), "a CEL text", other),
@@ -328,7 +335,7 @@ fn state_expression(source: &str, path: &str, violations: &mut Violations) -> Op
 }
 
 fn target_name(name: &str, path: &str, violations: &mut Violations) {
-    if name != END && let Err(message) = node_name(name) {
+    if !ENDS.contains(&name) && let Err(message) = node_name(name) {
         violations.push(path, Reason::InvalidValue, message);
     }
 }

@@ -1,7 +1,7 @@
 //! LlamaIndex: documents and questions.
 //!
 //! * `type: document_analysis`: `docs`, optionally `questions` and `model`.
-//! * `type: rag_workflow`: `query`, optionally `docs`, a named `index`, `top_k` passages (1 to 100) and `model`.
+//! * `type: rag_workflow`: `query`, optionally `docs`, a named `index`, `top_k` passages (1 to 50) and `model`.
 //!   Without `docs` and `index` the project's default index answers.
 //! * `query_engine` or `workflow`: the user's own, with any `input`.
 
@@ -16,6 +16,8 @@ use super::{documents, reference};
 pub(super) const FORMS: &[&str] = &["type", "query_engine", "workflow"];
 const TYPES: &[&str] = &["document_analysis", "rag_workflow"];
 const KEYS: &[&str] = &["docs", "questions", "query", "index", "top_k", "model", "input"];
+const MAX_QUESTIONS: usize = 20;
+const MAX_TOP_K: u64 = 50;
 
 pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
     let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
@@ -45,7 +47,14 @@ fn analysis(fields: &mut Fields<'_, '_>) {
         fields.violations.push(fields.at("docs"), Reason::Required, "name at least one document");
     }
     documents(fields, "docs");
-    fields.texts("questions");
+    let questions = fields.texts("questions").unwrap_or_default();
+    if questions.len() > MAX_QUESTIONS {
+        let message = format!("there must not be more than {MAX_QUESTIONS} questions");
+        fields.violations.push(fields.at("questions"), Reason::InvalidValue, message);
+    }
+    for (field, _) in questions.into_iter().filter(|(_, question)| question.trim().is_empty()) {
+        fields.violations.push(field, Reason::InvalidValue, "a question must not be empty");
+    }
 }
 
 fn rag(fields: &mut Fields<'_, '_>) {
@@ -54,5 +63,5 @@ fn rag(fields: &mut Fields<'_, '_>) {
     fields.fixed_text("query");
     documents(fields, "docs");
     fields.fixed_text("index");
-    fields.whole("top_k", 1, 100);
+    fields.whole("top_k", 1, MAX_TOP_K);
 }

@@ -1,39 +1,43 @@
 //! Prefect: pipelines, task graphs, flows.
 //!
-//! * `type: etl`: `sources` by name, optionally a `transform` and a `target`, with their `parameters`.
-//!   `type: scheduled_etl` is the same with a `schedule`: five cron fields, and optionally an IANA `timezone`.
-//! * `type: dag`: `tasks` by name, each with one of `python` (a reference), `sql`, `http` or `shell`, optionally
-//!   `needs` and `parameters`. What needs nothing starts at once; the rest runs in parallel as far as it can.
+//! * `type: etl`: `sources` by name from the worker's catalogue (all of them when it is left out), optionally a
+//!   `transform` (SQL, or SQL by table) and a `target` (a kind, or `{kind, path, table}`). `type: scheduled_etl` is
+//!   the same with a `schedule`: five cron fields, and optionally an IANA `timezone`.
+//! * `type: dag`: `tasks` by name or as a list with names, each with one of `python` (a reference), `sql` or
+//!   `http`, optionally `needs` and `parameters`; and `sources` for their SQL. What needs nothing starts at once.
 //! * `flow`: the user's own, with `parameters`.
 
 use serde_json::{Map, Value};
 
+use crate::expression::Template;
 use crate::schedule::Schedule;
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
 use super::super::fields::{Fields, quoted};
 use super::super::graph::Graph;
+use super::super::path::check_relative;
 use super::reference;
 
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["type", "flow"];
 const TYPES: &[&str] = &["etl", "scheduled_etl", "dag"];
-const KEYS: &[&str] =
-    &["schedule", "timezone", "sources", "transform", "target", "tasks", "parameters", "input", "model"];
-const ETL: &[&str] = &["schedule", "timezone", "sources", "transform", "target", "parameters", "input"];
-const KINDS: &[&str] = &["python", "sql", "http", "shell"];
+const KEYS: &[&str] = &["schedule", "timezone", "sources", "transform", "target", "tasks", "parameters"];
+const ETL: &[&str] = &["schedule", "timezone", "sources", "transform", "target"];
+const DAG: &[&str] = &["schedule", "timezone", "sources", "tasks"];
+const FLOW: &[&str] = &["schedule", "timezone", "parameters"];
+const KINDS: &[&str] = &["python", "sql", "http"];
+const TARGET_KINDS: &[&str] = &["sqlite", "duckdb", "csv", "parquet"];
+const MAX_TASKS: usize = 100;
 
 pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
     let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
-    fields.text("model");
-    fields.object("parameters");
     schedule(&mut fields);
     match fields.exactly_one(FORMS) {
         Some("type") => match fields.text("type") {
-            Some("etl") => etl("etl", &mut fields),
+            Some("etl") => etl("etl", &mut fields, templates),
             Some("scheduled_etl") => {
                 fields.require("schedule", "five cron fields, such as \"0 2 * * *\"");
-                etl("scheduled_etl", &mut fields);
+                etl("scheduled_etl", &mut fields, templates);
             }
             Some("dag") => dag(&mut fields, templates),
             Some(other) => {
@@ -43,7 +47,8 @@ pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, viol
             None => {}
         },
         Some(form) => {
-            fields.only(form, KEYS, &["schedule", "timezone", "parameters", "input", "model"]);
+            fields.only(form, KEYS, FLOW);
+            fields.object("parameters");
             reference(&mut fields, form);
         }
         None => {}
@@ -53,7 +58,7 @@ pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, viol
 fn schedule(fields: &mut Fields<'_, '_>) {
     let zone = fields.text("timezone");
     match fields.text("schedule") {
-        Some(cron) if !(crate::expression::Template::is_in(cron) || zone.is_some_and(crate::expression::Template::is_in)) => {
+        Some(cron) if !(Template::is_in(cron) || zone.is_some_and(Template::is_in)) => {
             for mut violation in Schedule::parse(cron, zone).err().into_iter().flat_map(|violations| violations.0) {
                 violation.field = fields.at(&violation.field);
                 fields.violations.add(violation);
@@ -66,64 +71,126 @@ fn schedule(fields: &mut Fields<'_, '_>) {
     }
 }
 
-fn etl(form: &str, fields: &mut Fields<'_, '_>) {
+fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: bool) {
     fields.only(form, KEYS, ETL);
-    let path = fields.at("sources");
-    for (n, source) in fields.list("sources").unwrap_or_default().iter().enumerate() {
-        match source {
-            Value::String(name) if !name.trim().is_empty() => {}
-            Value::Object(_) => {}
-            Value::String(_) => {
-                fields.violations.push(item(&path, n), Reason::InvalidValue, "a source's name must not be empty");
+    sources(fields);
+    if let Some(Value::Object(statements)) = fields.get("transform") {
+        let path = fields.at("transform");
+        for (table, sql) in statements {
+            let path = member(&path, table);
+            name(table, &path, fields.violations);
+            if !sql.is_string() {
+                fields.wrong_type(path, "SQL", sql);
             }
-            other => fields.wrong_type(item(&path, n), "the name of a source or an object", other),
+        }
+    } else {
+        fields.fixed_text("transform");
+    }
+    if let Some(Value::Object(members)) = fields.get("target") {
+        let path = fields.at("target");
+        let mut target = Fields::new(members, &path, &["kind", "path", "table"], templates, fields.violations);
+        target.one_of("kind", TARGET_KINDS);
+        target.fixed_text("table");
+        if let Some(text) = target.fixed_text("path") {
+            let path = target.at("path");
+            check_relative(text, &path, target.violations);
+        }
+    } else {
+        fields.one_of("target", TARGET_KINDS);
+    }
+}
+
+fn sources(fields: &mut Fields<'_, '_>) {
+    for (field, name) in fields.texts("sources").unwrap_or_default() {
+        if name.trim().is_empty() {
+            fields.violations.push(field, Reason::InvalidValue, "a source's name must not be empty");
         }
     }
 }
 
 fn dag(fields: &mut Fields<'_, '_>, templates: bool) {
-    fields.only("dag", KEYS, &["tasks", "parameters", "schedule", "timezone", "input"]);
+    fields.only("dag", KEYS, DAG);
+    sources(fields);
     fields.require("tasks", "the tasks by name");
     let path = fields.at("tasks");
-    let Some(tasks) = fields.object("tasks") else { return };
-    if tasks.is_empty() {
-        fields.violations.push(path, Reason::Required, "name at least one task");
+    let tasks: Vec<(String, Option<&str>, &Value)> = match fields.get("tasks") {
+        Some(Value::Object(tasks)) => {
+            tasks.iter().map(|(name, task)| (member(&path, name), Some(name.as_str()), task)).collect()
+        }
+        Some(Value::Array(tasks)) => {
+            tasks.iter().enumerate().map(|(n, task)| (item(&path, n), task.get("name").and_then(Value::as_str), task)).collect()
+        }
+        Some(Value::String(text)) if templates && Template::is_in(text) => return,
+        Some(other) => return fields.wrong_type(path, "an object of tasks by name, or a list", other),
+        None => return,
+    };
+    if !(1..=MAX_TASKS).contains(&tasks.len()) {
+        fields.violations.push(path, Reason::InvalidValue, format!("there must be 1 to {MAX_TASKS} tasks"));
         return;
     }
-    let names: Vec<&str> = tasks.keys().map(String::as_str).collect();
+    let listed = matches!(fields.get("tasks"), Some(Value::Array(_)));
+    let names: Vec<&str> = tasks.iter().map(|(_, name, _)| name.unwrap_or_default()).collect();
     let mut needs = Vec::new();
-    for (name, value) in tasks {
-        let path = member(&path, name);
-        let mut indices = Vec::new();
-        match value {
-            Value::Object(members) => {
-                let known = [KINDS, &["needs", "parameters"]].concat();
-                let mut task = Fields::new(members, &path, &known, templates, fields.violations);
-                match task.exactly_one(KINDS) {
-                    Some("python") => reference(&mut task, "python"),
-                    Some("http") => drop(task.get("http")),
-                    Some(kind) => drop(task.fixed_text(kind)),
-                    None => {}
-                }
-                task.object("parameters");
-                for (field, need) in task.texts("needs").unwrap_or_default() {
-                    match names.iter().position(|name| *name == need) {
-                        Some(index) => indices.push(index),
-                        None => {
-                            let message = format!("there is no task {}, {}", quoted(need), suggestion(need, names.iter().copied()));
-                            task.violations.push(field, Reason::UnknownReference, message);
-                        }
-                    }
-                }
-            }
-            other => fields.wrong_type(path, "an object", other),
+    for (n, (path, _, value)) in tasks.iter().enumerate() {
+        let before = names.get(..n).unwrap_or_default();
+        let Value::Object(members) = value else {
+            fields.wrong_type(path.clone(), "an object", value);
+            needs.push(Vec::new());
+            continue;
+        };
+        let given: &[&str] = if listed { &["name"] } else { &[] };
+        let known = [given, KINDS, &["needs", "parameters"]].concat();
+        let mut task = Fields::new(members, path, &known, templates, fields.violations);
+        let own = names.get(n).copied().unwrap_or_default();
+        let place = if listed { task.at("name") } else { path.clone() };
+        if !listed || (task.require("name", "the task's name") && task.text("name").is_some()) {
+            name(own, &place, task.violations);
         }
-        needs.push(indices);
+        if before.contains(&own) && !own.is_empty() {
+            task.violations.push(place, Reason::Duplicate, format!("there are two tasks {own:?}"));
+        }
+        needs.push(step(&mut task, &names));
     }
     for cycle in Graph::new(needs).cycles() {
         let members: Vec<&str> = cycle.iter().chain(cycle.first()).filter_map(|n| names.get(*n).copied()).collect();
-        let first = members.first().copied().unwrap_or_default();
-        let field = member(&member(&path, first), "needs");
-        fields.violations.push(field, Reason::Cycle, format!("these tasks need each other: {}", members.join(" -> ")));
+        let first = cycle.first().and_then(|n| tasks.get(*n)).map_or(path.as_str(), |(path, _, _)| path);
+        let message = format!("these tasks need each other: {}", members.join(" -> "));
+        fields.violations.push(member(first, "needs"), Reason::Cycle, message);
+    }
+}
+
+/// Checks one task of a graph, and yields the indices of what it needs.
+fn step(task: &mut Fields<'_, '_>, names: &[&str]) -> Vec<usize> {
+    match task.exactly_one(KINDS) {
+        Some("python") => reference(task, "python"),
+        Some("http") => {
+            if let Some(address) = task.fixed_text("http").filter(|a| !a.starts_with("http://") && !a.starts_with("https://")) {
+                let message = format!("{} is not an http address", quoted(address));
+                task.violations.push(task.at("http"), Reason::InvalidValue, message);
+            }
+        }
+        Some(kind) => drop(task.fixed_text(kind)),
+        None => {}
+    }
+    task.object("parameters");
+    let mut needs = Vec::new();
+    for (field, need) in task.texts("needs").unwrap_or_default() {
+        match names.iter().position(|name| *name == need) {
+            Some(index) => needs.push(index),
+            None => {
+                let hint = suggestion(need, names.iter().copied());
+                task.violations.push(field, Reason::UnknownReference, format!("there is no task {}, {hint}", quoted(need)));
+            }
+        }
+    }
+    needs
+}
+
+/// Tables and tasks have names that SQL takes without quotes.
+fn name(name: &str, path: &str, violations: &mut Violations) {
+    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    if !starts || name.len() > 64 || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        let message = format!("{} is not a name: use a letter, then letters, digits and '_'", quoted(name));
+        violations.push(path, Reason::InvalidValue, message);
     }
 }
