@@ -153,7 +153,10 @@ def _response(task: Task) -> dict[str, Any]:
 
 
 def _shown(event: Any) -> dict[str, Any]:
-    plain = _plain(event.model_dump())
+    members = event.model_dump()
+    # Members that the event's class does not declare are kept apart.
+    members.update(members.pop("_data", None) or {})
+    plain = _plain(members)
     if len(json.dumps(plain)) > MAX_EVENT:
         return {"omitted": "the event is too large to show"}
     return plain
