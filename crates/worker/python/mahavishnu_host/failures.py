@@ -42,7 +42,7 @@ def error_frame(error: BaseException) -> dict[str, Any]:
     if isinstance(error, FrameError):
         return frame | {"reason": "OUTPUT_UNUSABLE", "message": str(error), "retryable": False}
     name = type(error).__name__
-    text = str(error)
+    text = _text(error)
     frame.update(
         reason=_reason(error),
         message=_bounded(f"{name}: {text}" if text else name, MAX_MESSAGE),
@@ -98,11 +98,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         queue += getattr(link, "exceptions", ())
 
 
-def _traceback(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception:  # a user's exception may fail to print itself
-        return "".join(traceback.format_tb(error.__traceback__))
+        return str(error)
+    except Exception:  # noqa: BLE001 - a user's exception may fail to print itself
+        return ""
+
+
+def _traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
 def _bounded(text: str, limit: int) -> str:

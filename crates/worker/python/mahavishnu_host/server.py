@@ -44,7 +44,7 @@ class ForkServer:
                     self._reap()
                 if self._connection not in ready:
                     continue
-                data = self._connection.recv(65536)
+                data = system.receive(self._connection)
                 if not data:
                     return
                 for frame in decoder.feed(data):

@@ -48,7 +48,7 @@ class SharedServer:
     def _read(self) -> None:
         decoder = Decoder()
         try:
-            while data := self._connection.recv(65536):
+            while data := system.receive(self._connection):
                 for frame in decoder.feed(data):
                     if frame["t"] != "open":
                         raise ValueError(f"unexpected frame {frame['t']}")
