@@ -7,9 +7,18 @@ the Prefect server of `PREFECT_API_URL`, which is read when this module is impor
 
 from __future__ import annotations
 
+import atexit
+import gc
+import os
 from typing import Any
 
 from ...api import Link, StageError, Task
+
+# Before Prefect is imported: nothing of what runs here is told to the vendor, and where no server is configured none
+# is started behind our back (one for each attempt, in 10 s).
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
 
 NAME = "prefect"
 PACKAGES = ("prefect", "duckdb", "fastapi")
@@ -36,6 +45,8 @@ def prewarm() -> None:
     flows.stop_heartbeat()
     with Tables() as tables:
         tables.query("SELECT 1 AS warm")
+    # The host freezes its heap after this. At its end DuckDB would report every frozen object as leaked.
+    atexit.register(gc.unfreeze)
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:

@@ -45,6 +45,7 @@ async def execute(flow: Flow[..., Any], parameters: dict[str, Any], task: Task, 
     """The flow's result. `after` is called with the id of the flow run before the flow starts."""
     with _unavailable():
         stop_heartbeat()
+        api_url()  # before there is a client: that one would start a server
         async with get_client() as client:
             await _wait_for_server(client)
             flow_run = await client.create_flow_run(
