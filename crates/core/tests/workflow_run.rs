@@ -1,0 +1,188 @@
+//! What a checked workflow yields: its ids and order, its plan, its conditions and its resolved tasks.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mahavishnu_core::id::StageId;
+use mahavishnu_core::violation::Reason;
+use mahavishnu_core::workflow::plan::{NoteCode, Plan, plan};
+use mahavishnu_core::workflow::{Parsed, StageOutcome, StageView, Workflow, condition_holds, resolve_task, variables};
+use serde_json::{Map, Value, json};
+
+const ENGINES: &[&str] = &["agno", "langgraph", "llamaindex", "prefect", "custom"];
+
+fn accept(workflow: Value) -> Workflow {
+    Parsed::json(workflow.to_string().as_bytes()).check(&ENGINES).unwrap_or_else(|violations| panic!("{violations}"))
+}
+
+fn planned(workflow: Value) -> Plan {
+    plan(&accept(workflow), "2026-11-22T10:00:00Z".parse().unwrap())
+}
+
+fn ids(workflow: &Workflow) -> Vec<&str> {
+    workflow.stages.iter().map(|stage| stage.id.as_str()).collect()
+}
+
+fn custom() -> Value {
+    json!({"type": "custom", "task": {}})
+}
+
+fn ended(views: &[(&str, StageOutcome, Value)]) -> BTreeMap<StageId, StageView> {
+    let view = |state, output: &Value| StageView { state, output: output.as_object().cloned().map(Arc::new) };
+    views.iter().map(|(id, state, output)| (StageId::parse(id).unwrap(), view(*state, output))).collect()
+}
+
+#[test]
+fn ids_and_needs_by_default() {
+    let workflow = accept(json!({"stages": [custom(), {"id": "custom2", "type": "agno", "task": {"agents": ["a"]}}, custom(), custom()]}));
+    assert_eq!(ids(&workflow), ["custom", "custom2", "custom3", "custom4"]);
+    let needs: Vec<Vec<&str>> = workflow.stages.iter().map(|stage| stage.needs.iter().map(StageId::as_str).collect()).collect();
+    assert_eq!(needs, [vec![], vec!["custom"], vec!["custom2"], vec!["custom3"]]);
+    let retry = workflow.stages[0].retry;
+    assert_eq!((retry.max_attempts, workflow.stages[0].timeout), (3, None));
+}
+
+#[test]
+fn durations_and_retries() {
+    let workflow = accept(json!({"timeout": "1h 30m", "stages": [
+        {"type": "custom", "task": {}, "timeout": "30s", "retry": {"max_attempts": 5, "initial_backoff": "2s", "max_backoff": "1m"}},
+        {"type": "custom", "task": {}, "retry": {"initial_backoff": "5m"}},
+        {"type": "custom", "task": {}, "retry": {"max_backoff": "500ms"}},
+    ]}));
+    assert_eq!(workflow.timeout, Some(Duration::from_secs(5400)));
+    assert_eq!(workflow.stages[0].timeout, Some(Duration::from_secs(30)));
+    let waits: Vec<_> = (1..=7).map(|n| workflow.stages[0].retry.backoff(n).as_secs()).collect();
+    assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60]);
+    let wait = |n: usize| (workflow.stages[n].retry.initial_backoff, workflow.stages[n].retry.max_backoff);
+    assert_eq!(wait(1), (Duration::from_secs(300), Duration::from_secs(300)));
+    assert_eq!(wait(2), (Duration::from_millis(500), Duration::from_millis(500)));
+}
+
+#[test]
+fn a_plan_knows_levels_and_draws_them() {
+    let stage = |id: &str, needs: Value| json!({"id": id, "type": "custom", "task": {"type": "t"}, "needs": needs});
+    let plan = planned(json!({"stages": [
+        stage("fetch", json!([])), stage("left", json!(["fetch"])), stage("right", json!(["fetch"])),
+        {"id": "join", "type": "langgraph", "task": {"workflow": {"nodes": ["a", "approve"]}}, "needs": ["left", "right"], "when": "stages.left.output.n > 1"},
+        stage("last", json!(["join"])), stage("alone", json!([])),
+    ]}));
+    let levels: Vec<Vec<&str>> = plan.levels.iter().map(|level| level.iter().map(StageId::as_str).collect()).collect();
+    assert_eq!(levels, [vec!["fetch", "alone"], vec!["left", "right"], vec!["join"], vec!["last"]]);
+    assert_eq!(
+        plan.to_text(),
+        "fetch (custom, t)\n\
+         ├─ left (custom, t)\n\
+         └─ right (custom, t)\n   \
+            ↓ join (langgraph, workflow) when stages.left.output.n > 1, asks for approval at approve, also after left\n   \
+            ↓ last (custom, t)\n\
+         alone (custom, t)\n"
+    );
+    let chart = plan.to_mermaid();
+    assert!(chart.contains("s3[\"join<br/><i>langgraph</i><br/>workflow\"]"), "{chart}");
+    assert!(chart.contains("s1 -->|\"stages.left.output.n #gt; 1\"| s3"), "{chart}");
+    let value = serde_json::to_value(&plan).unwrap();
+    assert_eq!(value["stages"][3]["level"], 2);
+    assert_eq!(serde_json::from_value::<Plan>(value).unwrap(), plan);
+}
+
+#[test]
+fn a_chain_of_a_thousand_stages_is_drawn_in_one_column() {
+    let plan = planned(json!({"stages": vec![custom(); 1000]}));
+    let text = plan.to_text();
+    assert_eq!(text.lines().count(), 1000);
+    assert!(text.lines().all(|line| line.len() < 40));
+}
+
+#[test]
+fn notes_of_a_plan() {
+    let plan = planned(json!({
+        "documents": {"a.pdf": format!("artifact:{}", "0".repeat(64)), "b.pdf": "1".repeat(64)},
+        "stages": [
+            {"type": "llamaindex", "task": {"type": "document_analysis", "docs": ["a.pdf"]}, "when": "false"},
+            {"type": "langgraph", "task": {"workflow": {"nodes": ["a", "b", "c"], "edges": {"b": ["x", "end"]}, "conditional": {"a": [{"when": "state.n > 1", "to": "c"}]}}}},
+            {"type": "prefect", "task": {"flow": "f.py:f", "schedule": "30 2 * * *", "timezone": "Europe/Berlin"}},
+        ],
+    }));
+    let notes: Vec<_> = plan.notes.iter().map(|note| (note.field.as_str(), note.code)).collect();
+    assert_eq!(notes, [
+        ("stages[0].when", NoteCode::UnreachableStage),
+        ("stages[1].task.workflow.edges.b", NoteCode::ImplicitNode),
+        ("stages[1].task.workflow.nodes[1]", NoteCode::UnreachableNode),
+        ("stages[1].task.workflow.conditional.a", NoteCode::EndsWithoutRoute),
+        ("stages[2].task.schedule", NoteCode::Scheduled),
+        ("stages[2].task.schedule", NoteCode::ClockChange),
+        ("documents[\"b.pdf\"]", NoteCode::UnusedDocument),
+    ]);
+    assert_eq!(plan.schedules[0].next[0], "2026-11-23T02:30:00+01:00");
+    assert_eq!(serde_json::to_value(plan.notes[0].code).unwrap(), "UNREACHABLE_STAGE");
+    assert!(plan.to_text().contains("prefect fires at 30 2 * * * (Europe/Berlin):\n  2026-11-23T02:30:00+01:00\n"));
+}
+
+#[test]
+fn a_loop_and_a_computed_route_reach_every_node() {
+    let graph = |workflow: Value| planned(json!({"stages": [{"type": "langgraph", "task": {"workflow": workflow}}]})).notes;
+    let looped = json!({"nodes": ["draft", "check"], "conditional": {"check": "state.good ? 'end' : 'draft'"}, "max_steps": 9});
+    assert_eq!(graph(looped), []);
+    let computed = graph(json!({"nodes": ["route", "a", "b"], "conditional": {"route": "state.next"}}));
+    assert_eq!(computed.iter().map(|note| note.code).collect::<Vec<_>>(), [NoteCode::EndsWithoutRoute]);
+}
+
+#[test]
+fn conditions_of_stages() {
+    let workflow = accept(json!({"input": {"limit": 3}, "stages": [
+        {"id": "a", "type": "custom", "task": {}},
+        {"id": "b", "type": "custom", "task": {}, "when": "stages.a.output.count > input.limit && size(repos) == 0"},
+        {"id": "c", "type": "custom", "task": {}, "when": "stages.b.state == 'skipped' && !stages.b.output.done"},
+    ]}));
+    let holds = |n: usize, views: &[(&str, StageOutcome, Value)]| {
+        condition_holds(&workflow.stages[n], &variables(&workflow, &ended(views))).unwrap()
+    };
+    assert!(holds(0, &[]));
+    assert!(holds(1, &[("a", StageOutcome::Completed, json!({"count": 4}))]));
+    assert!(!holds(1, &[("a", StageOutcome::Completed, json!({"count": 2}))]));
+    assert!(!holds(1, &[("a", StageOutcome::Completed, json!({}))]));
+    assert!(!holds(1, &[]));
+    assert!(holds(2, &[("b", StageOutcome::Skipped, Value::Null)]));
+    assert!(!holds(2, &[("b", StageOutcome::Failed, Value::Null)]));
+}
+
+fn task_of(task: Value, output: Value) -> Result<Map<String, Value>, Vec<(String, Reason)>> {
+    let workflow = accept(json!({"input": {"topic": "auth"}, "repos": ["src"], "stages": [
+        {"id": "a", "type": "custom", "task": {}}, {"type": "llamaindex", "task": task},
+    ]}));
+    let variables = variables(&workflow, &ended(&[("a", StageOutcome::Completed, output)]));
+    resolve_task(&workflow.stages[1], &variables)
+        .map_err(|violations| violations.0.into_iter().map(|v| (v.field, v.reason)).collect())
+}
+
+#[test]
+fn tasks_get_their_values() {
+    let task = json!({"type": "rag_workflow", "query": "How does ${{ input.topic }} work in ${{ repos[0] }}?",
+        "docs": "${{ stages.a.output.files }}", "top_k": "${{ stages.a.output.k }}"});
+    let resolved = task_of(task, json!({"files": ["x.pdf"], "k": 4})).unwrap();
+    assert_eq!(Value::Object(resolved), json!({"type": "rag_workflow", "query": "How does auth work in src?", "docs": ["x.pdf"], "top_k": 4}));
+}
+
+#[test]
+fn what_a_template_yields_is_checked_too() {
+    let task = json!({"type": "document_analysis", "docs": ["${{ stages.a.output.file }}"]});
+    assert!(task_of(task.clone(), json!({"file": "x.pdf"})).is_ok());
+    assert_eq!(task_of(task.clone(), json!({"file": "../../etc/passwd"})), Err(vec![("task.docs[0]".into(), Reason::UnsafePath)]));
+    assert_eq!(task_of(task.clone(), json!({"file": 3})), Err(vec![("task.docs[0]".into(), Reason::WrongType)]));
+    assert_eq!(task_of(task, json!({})), Err(vec![("task.docs[0]".into(), Reason::UnknownReference)]));
+    let rag = json!({"type": "rag_workflow", "query": "q", "top_k": "${{ stages.a.output.k }}"});
+    assert_eq!(task_of(rag, json!({"k": 1000})), Err(vec![("task.top_k".into(), Reason::InvalidValue)]));
+    // A value that looks like a template is a value, not a template.
+    let text = json!({"type": "rag_workflow", "query": "${{ stages.a.output.text }}"});
+    assert_eq!(task_of(text, json!({"text": "${{ input }}"})).unwrap()["query"], "${{ input }}");
+}
+
+#[test]
+fn a_result_has_a_limit() {
+    let task = json!({"type": "rag_workflow", "query": "q", "docs": vec!["${{ stages.a.output.text }}"; 20]});
+    let found = task_of(task, json!({"text": "x".repeat(1 << 20)})).unwrap_err();
+    assert!(found.iter().any(|(_, reason)| *reason == Reason::TooLarge));
+}
