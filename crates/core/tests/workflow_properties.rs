@@ -15,10 +15,59 @@ const ENGINES: &[&str] = &["agno", "langgraph", "llamaindex", "prefect", "custom
 
 /// Words that make a random document hit the code behind them.
 const WORDS: &[&str] = &[
-    "stages", "type", "task", "id", "needs", "when", "retry", "timeout", "input", "repos", "labels", "documents", "agno", "langgraph", "llamaindex",
-    "prefect", "custom", "document_analysis", "rag_workflow", "scheduled_etl", "dag", "docs", "query", "top_k", "workflow", "nodes", "conditional",
-    "edges", "approve", "end", "to", "tasks", "sql", "python", "agents", "mode", "schedule", "timezone", "0 2 * * *", "Europe/Berlin", "30s",
-    "max_attempts", "a.py:b", "../x", "state.approved", "stages.a.output.x", "${{ input.x }}", "${{ stages.a.output }}", "${{", "", "\0", "a", "b",
+    "stages",
+    "type",
+    "task",
+    "id",
+    "needs",
+    "when",
+    "retry",
+    "timeout",
+    "input",
+    "repos",
+    "labels",
+    "documents",
+    "agno",
+    "langgraph",
+    "llamaindex",
+    "prefect",
+    "custom",
+    "document_analysis",
+    "rag_workflow",
+    "scheduled_etl",
+    "dag",
+    "docs",
+    "query",
+    "top_k",
+    "workflow",
+    "nodes",
+    "conditional",
+    "edges",
+    "approve",
+    "end",
+    "to",
+    "tasks",
+    "sql",
+    "python",
+    "agents",
+    "mode",
+    "schedule",
+    "timezone",
+    "0 2 * * *",
+    "Europe/Berlin",
+    "30s",
+    "max_attempts",
+    "a.py:b",
+    "../x",
+    "state.approved",
+    "stages.a.output.x",
+    "${{ input.x }}",
+    "${{ stages.a.output }}",
+    "${{",
+    "",
+    "\0",
+    "a",
+    "b",
 ];
 
 fn word() -> impl Strategy<Value = String> {
@@ -27,13 +76,18 @@ fn word() -> impl Strategy<Value = String> {
 
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
-        Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from),
-        (0..3_u8).prop_map(Value::from), word().prop_map(Value::from),
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (0..3_u8).prop_map(Value::from),
+        word().prop_map(Value::from),
     ];
     leaf.prop_recursive(6, 64, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::vec((word(), inner), 0..6).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::vec((word(), inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }
@@ -45,15 +99,27 @@ fn good_task() -> impl Strategy<Value = (&'static str, Value)> {
         ("llamaindex", json!({"type": "rag_workflow", "query": "why?", "top_k": 3})),
         ("llamaindex", json!({"type": "document_analysis", "docs": ["a.pdf", "b/c.docx"]})),
         ("agno", json!({"agents": ["tester", "reviewer"], "mode": "coordinate"})),
-        ("langgraph", json!({"workflow": {"nodes": ["a", "approve", "b"], "conditional": {"approve": "state.approved ? 'b' : 'end'"}}})),
-        ("prefect", json!({"type": "dag", "tasks": {"a": {"sql": "SELECT 1"}, "b": {"sql": "SELECT 2", "needs": ["a"]}}})),
-        ("prefect", json!({"type": "scheduled_etl", "schedule": "*/5 * * * *", "timezone": "America/New_York"})),
+        (
+            "langgraph",
+            json!({"workflow": {"nodes": ["a", "approve", "b"], "conditional": {"approve": "state.approved ? 'b' : 'end'"}}}),
+        ),
+        (
+            "prefect",
+            json!({"type": "dag", "tasks": {"a": {"sql": "SELECT 1"}, "b": {"sql": "SELECT 2", "needs": ["a"]}}}),
+        ),
+        (
+            "prefect",
+            json!({"type": "scheduled_etl", "schedule": "*/5 * * * *", "timezone": "America/New_York"}),
+        ),
     ])
 }
 
 fn stage() -> impl Strategy<Value = Value> {
     let right = |value: Value| Just(Some(value));
-    let (id, when) = (prop::sample::select(vec!["a", "b", "c", "d"]), prop::sample::select(vec!["true", "input.n > 1", "!repos"]));
+    let (id, when) = (
+        prop::sample::select(vec!["a", "b", "c", "d"]),
+        prop::sample::select(vec!["true", "input.n > 1", "!repos"]),
+    );
     let needs = prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "d"]), 0..3);
     let stage = (
         prop_oneof![6 => Just(None), 1 => id.prop_map(|id| Some(json!(id)))],
@@ -64,15 +130,27 @@ fn stage() -> impl Strategy<Value = Value> {
     );
     stage.prop_map(|(id, task, needs, when, retry)| {
         let (engine, task) = task.map(|(engine, task)| (json!(engine), task)).unzip();
-        let members = [("id", id), ("type", engine), ("task", task), ("needs", needs), ("when", when), ("retry", retry)];
-        members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
+        let members = [
+            ("id", id),
+            ("type", engine),
+            ("task", task),
+            ("needs", needs),
+            ("when", when),
+            ("retry", retry),
+        ];
+        members
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect::<Map<_, _>>()
+            .into()
     })
 }
 
 /// A document with the shape of a workflow: often right, with anything in any of its places.
 fn workflow() -> impl Strategy<Value = Value> {
     let input = prop_oneof![6 => Just(json!({"n": 2})), 1 => value()];
-    (prop::collection::vec(stage(), 0..5), input).prop_map(|(stages, input)| json!({"stages": stages, "input": input}))
+    (prop::collection::vec(stage(), 0..5), input)
+        .prop_map(|(stages, input)| json!({"stages": stages, "input": input}))
 }
 
 /// What holds of every accepted workflow.
@@ -89,7 +167,10 @@ fn promises(workflow: &Workflow) {
         assert!(stage.needs.iter().all(|need| level(need) < level(&stage.id)));
         assert!(stage.when.iter().all(|when| Expression::parse(when).is_ok()));
     }
-    assert_eq!(serde_json::from_value::<Workflow>(serde_json::to_value(workflow).unwrap()).unwrap(), *workflow);
+    assert_eq!(
+        serde_json::from_value::<Workflow>(serde_json::to_value(workflow).unwrap()).unwrap(),
+        *workflow
+    );
     assert!(!plan.to_text().is_empty() && plan.to_mermaid().starts_with("flowchart TD\n"));
 }
 

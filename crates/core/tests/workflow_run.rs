@@ -9,13 +9,17 @@ use std::time::Duration;
 use mahavishnu_core::id::StageId;
 use mahavishnu_core::violation::Reason;
 use mahavishnu_core::workflow::plan::{NoteCode, Plan, plan};
-use mahavishnu_core::workflow::{Parsed, StageOutcome, StageView, Workflow, condition_holds, resolve_task, variables};
+use mahavishnu_core::workflow::{
+    Parsed, StageOutcome, StageView, Workflow, condition_holds, resolve_task, variables,
+};
 use serde_json::{Map, Value, json};
 
 const ENGINES: &[&str] = &["agno", "langgraph", "llamaindex", "prefect", "custom"];
 
 fn accept(workflow: Value) -> Workflow {
-    Parsed::json(workflow.to_string().as_bytes()).check(&ENGINES).unwrap_or_else(|violations| panic!("{violations}"))
+    Parsed::json(workflow.to_string().as_bytes())
+        .check(&ENGINES)
+        .unwrap_or_else(|violations| panic!("{violations}"))
 }
 
 fn planned(workflow: Value) -> Plan {
@@ -37,9 +41,12 @@ fn ended(views: &[(&str, StageOutcome, Value)]) -> BTreeMap<StageId, StageView> 
 
 #[test]
 fn ids_and_needs_by_default() {
-    let workflow = accept(json!({"stages": [custom(), {"id": "custom2", "type": "agno", "task": {"agents": ["a"]}}, custom(), custom()]}));
+    let workflow = accept(
+        json!({"stages": [custom(), {"id": "custom2", "type": "agno", "task": {"agents": ["a"]}}, custom(), custom()]}),
+    );
     assert_eq!(ids(&workflow), ["custom", "custom2", "custom3", "custom4"]);
-    let needs: Vec<Vec<&str>> = workflow.stages.iter().map(|stage| stage.needs.iter().map(StageId::as_str).collect()).collect();
+    let needs: Vec<Vec<&str>> =
+        workflow.stages.iter().map(|stage| stage.needs.iter().map(StageId::as_str).collect()).collect();
     assert_eq!(needs, [vec![], vec!["custom"], vec!["custom2"], vec!["custom3"]]);
     let retry = workflow.stages[0].retry;
     assert_eq!((retry.max_attempts, workflow.stages[0].timeout), (3, None));
@@ -63,13 +70,15 @@ fn durations_and_retries() {
 
 #[test]
 fn a_plan_knows_levels_and_draws_them() {
-    let stage = |id: &str, needs: Value| json!({"id": id, "type": "custom", "task": {"type": "t"}, "needs": needs});
+    let stage =
+        |id: &str, needs: Value| json!({"id": id, "type": "custom", "task": {"type": "t"}, "needs": needs});
     let plan = planned(json!({"stages": [
         stage("fetch", json!([])), stage("left", json!(["fetch"])), stage("right", json!(["fetch"])),
         {"id": "join", "type": "langgraph", "task": {"workflow": {"nodes": ["a", "approve"]}}, "needs": ["left", "right"], "when": "stages.left.output.n > 1"},
         stage("last", json!(["join"])), stage("alone", json!([])),
     ]}));
-    let levels: Vec<Vec<&str>> = plan.levels.iter().map(|level| level.iter().map(StageId::as_str).collect()).collect();
+    let levels: Vec<Vec<&str>> =
+        plan.levels.iter().map(|level| level.iter().map(StageId::as_str).collect()).collect();
     assert_eq!(levels, [vec!["fetch", "alone"], vec!["left", "right"], vec!["join"], vec!["last"]]);
     assert_eq!(
         plan.to_text(),
@@ -107,23 +116,31 @@ fn notes_of_a_plan() {
         ],
     }));
     let notes: Vec<_> = plan.notes.iter().map(|note| (note.field.as_str(), note.code)).collect();
-    assert_eq!(notes, [
-        ("stages[0].when", NoteCode::UnreachableStage),
-        ("stages[1].task.workflow.edges.b", NoteCode::ImplicitNode),
-        ("stages[1].task.workflow.nodes[1]", NoteCode::UnreachableNode),
-        ("stages[1].task.workflow.conditional.a", NoteCode::EndsWithoutRoute),
-        ("stages[2].task.schedule", NoteCode::Scheduled),
-        ("stages[2].task.schedule", NoteCode::ClockChange),
-        ("documents[\"b.pdf\"]", NoteCode::UnusedDocument),
-    ]);
+    assert_eq!(
+        notes,
+        [
+            ("stages[0].when", NoteCode::UnreachableStage),
+            ("stages[1].task.workflow.edges.b", NoteCode::ImplicitNode),
+            ("stages[1].task.workflow.nodes[1]", NoteCode::UnreachableNode),
+            ("stages[1].task.workflow.conditional.a", NoteCode::EndsWithoutRoute),
+            ("stages[2].task.schedule", NoteCode::Scheduled),
+            ("stages[2].task.schedule", NoteCode::ClockChange),
+            ("documents[\"b.pdf\"]", NoteCode::UnusedDocument),
+        ]
+    );
     assert_eq!(plan.schedules[0].next[0], "2026-11-23T02:30:00+01:00");
     assert_eq!(serde_json::to_value(plan.notes[0].code).unwrap(), "UNREACHABLE_STAGE");
-    assert!(plan.to_text().contains("prefect fires at 30 2 * * * (Europe/Berlin):\n  2026-11-23T02:30:00+01:00\n"));
+    assert!(
+        plan.to_text()
+            .contains("prefect fires at 30 2 * * * (Europe/Berlin):\n  2026-11-23T02:30:00+01:00\n")
+    );
 }
 
 #[test]
 fn a_loop_and_a_computed_route_reach_every_node() {
-    let graph = |workflow: Value| planned(json!({"stages": [{"type": "langgraph", "task": {"workflow": workflow}}]})).notes;
+    let graph = |workflow: Value| {
+        planned(json!({"stages": [{"type": "langgraph", "task": {"workflow": workflow}}]})).notes
+    };
     let looped = json!({"nodes": ["draft", "check"], "conditional": {"check": "state.good ? 'end' : 'draft'"}, "max_steps": 9});
     assert_eq!(graph(looped), []);
     let computed = graph(json!({"nodes": ["route", "a", "b"], "conditional": {"route": "state.next"}}));
@@ -163,15 +180,24 @@ fn tasks_get_their_values() {
     let task = json!({"type": "rag_workflow", "query": "How does ${{ input.topic }} work in ${{ repos[0] }}?",
         "docs": "${{ stages.a.output.files }}", "top_k": "${{ stages.a.output.k }}"});
     let resolved = task_of(task, json!({"files": ["x.pdf"], "k": 4})).unwrap();
-    assert_eq!(Value::Object(resolved), json!({"type": "rag_workflow", "query": "How does auth work in src?", "docs": ["x.pdf"], "top_k": 4}));
+    assert_eq!(
+        Value::Object(resolved),
+        json!({"type": "rag_workflow", "query": "How does auth work in src?", "docs": ["x.pdf"], "top_k": 4})
+    );
 }
 
 #[test]
 fn what_a_template_yields_is_checked_too() {
     let task = json!({"type": "document_analysis", "docs": ["${{ stages.a.output.file }}"]});
     assert!(task_of(task.clone(), json!({"file": "x.pdf"})).is_ok());
-    assert_eq!(task_of(task.clone(), json!({"file": "../../etc/passwd"})), Err(vec![("task.docs[0]".into(), Reason::UnsafePath)]));
-    assert_eq!(task_of(task.clone(), json!({"file": 3})), Err(vec![("task.docs[0]".into(), Reason::WrongType)]));
+    assert_eq!(
+        task_of(task.clone(), json!({"file": "../../etc/passwd"})),
+        Err(vec![("task.docs[0]".into(), Reason::UnsafePath)])
+    );
+    assert_eq!(
+        task_of(task.clone(), json!({"file": 3})),
+        Err(vec![("task.docs[0]".into(), Reason::WrongType)])
+    );
     assert_eq!(task_of(task, json!({})), Err(vec![("task.docs[0]".into(), Reason::UnknownReference)]));
     let rag = json!({"type": "rag_workflow", "query": "q", "top_k": "${{ stages.a.output.k }}"});
     assert_eq!(task_of(rag, json!({"k": 1000})), Err(vec![("task.top_k".into(), Reason::InvalidValue)]));

@@ -8,7 +8,8 @@ const ENGINES: &[&str] = &["agno", "langgraph", "llamaindex", "prefect"];
 
 fn accept(workflow: &Value) -> Workflow {
     let text = serde_json::to_vec_pretty(workflow).unwrap();
-    let from_json = Parsed::json(&text).check(&ENGINES).unwrap_or_else(|violations| panic!("{violations}\n{workflow:#}"));
+    let from_json =
+        Parsed::json(&text).check(&ENGINES).unwrap_or_else(|violations| panic!("{violations}\n{workflow:#}"));
     // JSON is YAML too, so the same text must mean the same to both readers.
     let from_yaml = Parsed::yaml(&text).check(&ENGINES).unwrap_or_else(|violations| panic!("{violations}"));
     let from_value = Draft::from_value(workflow).unwrap().check(&ENGINES).unwrap();
@@ -72,7 +73,10 @@ fn pattern_2_routes_to_nodes_that_are_not_listed() {
         let implicit = ("stages[1].task.workflow.conditional.route", NoteCode::ImplicitNode);
         let unreachable = ("stages[1].task.workflow.nodes[2]", NoteCode::UnreachableNode);
         assert_eq!(notes(&plan), [implicit, implicit, unreachable]);
-        assert!(plan.notes[0].message.contains("implement_jwt") && plan.notes[1].message.contains("implement_session"));
+        assert!(
+            plan.notes[0].message.contains("implement_jwt")
+                && plan.notes[1].message.contains("implement_session")
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! Between JSON and the values of the interpreter. Whole numbers stay whole, fractional ones fractional.
 
 use cel::common::types::{
-    CelBool, CelDouble, CelDuration, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelTimestamp, CelType,
-    CelUInt,
+    CelBool, CelDouble, CelDuration, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelTimestamp,
+    CelType, CelUInt,
 };
 use cel::common::value::Val;
 use serde_json::{Map, Number, Value};

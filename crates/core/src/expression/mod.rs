@@ -64,7 +64,12 @@ impl Expression {
         let parsed = bounded::no_panic(|| PrattParser::new().max_recursion_depth(MAX_NESTING).parse(source))?
             .map_err(|errors| Error::from_parser(&errors))?;
         let rewritten = rewrite::rewrite(parsed)?;
-        Ok(Self { source: source.to_owned(), root: rewritten.root, depth: rewritten.depth, paths: rewritten.paths })
+        Ok(Self {
+            source: source.to_owned(),
+            root: rewritten.root,
+            depth: rewritten.depth,
+            paths: rewritten.paths,
+        })
     }
 
     /// The text it was parsed from.
@@ -111,7 +116,9 @@ impl Expression {
                 Expr::Literal(LiteralValue::String(text)) => {
                     choices.insert(text.inner().to_owned());
                 }
-                Expr::Call(call) if call.func_name == operators::CONDITIONAL => branches.extend(call.args.iter().skip(1)),
+                Expr::Call(call) if call.func_name == operators::CONDITIONAL => {
+                    branches.extend(call.args.iter().skip(1))
+                }
                 _ => complete = false,
             }
         }

@@ -12,8 +12,8 @@ use std::fmt;
 
 use cel::IdedExpr;
 use cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, ListExpr, LiteralValue, MapEntryExpr, MapExpr,
-    SelectExpr, operators,
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, ListExpr, LiteralValue, MapEntryExpr,
+    MapExpr, SelectExpr, operators,
 };
 use serde_json::{Map, Value};
 
@@ -21,18 +21,55 @@ use super::{Error, MAX_DEPTH};
 use crate::violation::nearest;
 
 /// Functions called as `f(x)`. A test checks that the interpreter has them.
-pub(super) const GLOBAL_FUNCTIONS: &[&str] =
-    &["bool", "bytes", "double", "duration", "dyn", "int", "matches", "size", "string", "timestamp", "type", "uint"];
+pub(super) const GLOBAL_FUNCTIONS: &[&str] = &[
+    "bool",
+    "bytes",
+    "double",
+    "duration",
+    "dyn",
+    "int",
+    "matches",
+    "size",
+    "string",
+    "timestamp",
+    "type",
+    "uint",
+];
 /// Functions called as `x.f(y)`.
 pub(super) const MEMBER_FUNCTIONS: &[&str] = &[
-    "contains", "endsWith", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours",
-    "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "matches", "size", "startsWith",
+    "contains",
+    "endsWith",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getFullYear",
+    "getHours",
+    "getMilliseconds",
+    "getMinutes",
+    "getMonth",
+    "getSeconds",
+    "matches",
+    "size",
+    "startsWith",
 ];
 /// The macros, for the hint when a name is misspelt.
 const MACROS: &[&str] = &["all", "exists", "exists_one", "filter", "has", "map"];
 /// Names that stand for types, as in `type(x) == int`.
-const TYPES: &[&str] =
-    &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "timestamp", "duration", "type", "uint"];
+const TYPES: &[&str] = &[
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "string",
+    "timestamp",
+    "duration",
+    "type",
+    "uint",
+];
 
 /// Something that an expression reads by a fixed path.
 #[derive(Clone, Debug, PartialEq)]
@@ -278,7 +315,12 @@ impl Rewriter {
         Ok(call(name, nodes))
     }
 
-    fn function(&mut self, name: String, target: Option<Box<IdedExpr>>, args: Vec<IdedExpr>) -> Result<Node, Error> {
+    fn function(
+        &mut self,
+        name: String,
+        target: Option<Box<IdedExpr>>,
+        args: Vec<IdedExpr>,
+    ) -> Result<Node, Error> {
         let known = if target.is_some() { MEMBER_FUNCTIONS } else { GLOBAL_FUNCTIONS };
         if !known.contains(&name.as_str()) {
             let all = GLOBAL_FUNCTIONS.iter().chain(MEMBER_FUNCTIONS).chain(MACROS).copied();
@@ -301,7 +343,9 @@ impl Rewriter {
         let mut rewritten = Vec::new();
         let mut depth = 0;
         for IdedEntryExpr { id, expr } in entries {
-            let EntryExpr::MapEntry(MapEntryExpr { key, value, .. }) = expr else { return Err(Error::Internal) };
+            let EntryExpr::MapEntry(MapEntryExpr { key, value, .. }) = expr else {
+                return Err(Error::Internal);
+            };
             let (key, key_depth) = self.expr(key)?;
             let (value, value_depth) = self.spending(value)?;
             depth = depth.max(key_depth).max(value_depth);

@@ -1,9 +1,9 @@
 //! Evaluates a prepared expression: the functions that the rewritten operators call, in both tempers.
 
+use std::cmp::Ordering;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering as Memory};
 use std::sync::{Arc, LazyLock};
-use std::cmp::Ordering;
 
 use cel::common::types::{
     CelBool, CelBytes, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt, DYN_TYPE,
@@ -57,7 +57,8 @@ pub(super) fn run(
             context.add_variable_as_val(path.variable.as_str(), value);
         }
     }
-    let value = CelValue::resolve_val(root, &context).map_err(|error| Error::from_interpreter(error, paths))?;
+    let value =
+        CelValue::resolve_val(root, &context).map_err(|error| Error::from_interpreter(error, paths))?;
     json::from_cel(value.as_ref())
 }
 
@@ -176,7 +177,11 @@ fn functions(context: &mut Context<'_, '_>, temper: Temper) -> Result<(), Declar
 }
 
 /// Defines a function of `N` arguments.
-fn define<const N: usize, F>(context: &mut Context<'_, '_>, name: &str, body: F) -> Result<(), DeclarationError>
+fn define<const N: usize, F>(
+    context: &mut Context<'_, '_>,
+    name: &str,
+    body: F,
+) -> Result<(), DeclarationError>
 where
     F: for<'c, 'v> Fn([CowVal<'c, 'v>; N]) -> Outcome<'c, 'v> + Send + Sync + 'static,
 {
@@ -197,7 +202,8 @@ const ORDERINGS: [(&str, Holds); 4] = [
     ("@greater_equals", Ordering::is_ge),
 ];
 
-type Operation = for<'v> fn(&(dyn Val + 'v), &(dyn Val + 'v)) -> Option<Result<Box<dyn Val + 'v>, ExecutionError>>;
+type Operation =
+    for<'v> fn(&(dyn Val + 'v), &(dyn Val + 'v)) -> Option<Result<Box<dyn Val + 'v>, ExecutionError>>;
 
 const ARITHMETIC: [(&str, Operation); 5] = [
     ("@add", |a, b| Some(a.as_adder()?.add(b).map(CowVal::into_owned))),
@@ -251,7 +257,12 @@ fn index<'c, 'v>(value: CowVal<'c, 'v>, key: CowVal<'c, 'v>, lenient: bool) -> O
     }
 }
 
-fn contains<'c, 'v>(value: CowVal<'c, 'v>, within: CowVal<'c, 'v>, fuel: &Fuel, lenient: bool) -> Outcome<'c, 'v> {
+fn contains<'c, 'v>(
+    value: CowVal<'c, 'v>,
+    within: CowVal<'c, 'v>,
+    fuel: &Fuel,
+    lenient: bool,
+) -> Outcome<'c, 'v> {
     if lenient && is_null(&within) {
         return Ok(CowVal::owned(CelBool::from(false)));
     }
@@ -278,14 +289,22 @@ fn items<'c, 'v>(range: CowVal<'c, 'v>, body: CowVal<'c, 'v>, fuel: &Fuel, lenie
     let Some(map) = range.downcast_ref::<CelMap>() else { return Ok(range) };
     let mut keys: Vec<&CelMapKey<'v>> = map.inner().keys().collect();
     keys.sort();
-    Ok(CowVal::owned(CelList::from(keys.into_iter().map(|key| key.inner().clone_as_boxed()).collect::<Vec<_>>())))
+    Ok(CowVal::owned(CelList::from(
+        keys.into_iter().map(|key| key.inner().clone_as_boxed()).collect::<Vec<_>>(),
+    )))
 }
 
-fn matches<'c, 'v>(text: CowVal<'c, 'v>, pattern: CowVal<'c, 'v>, fuel: &Fuel, lenient: bool) -> Outcome<'c, 'v> {
+fn matches<'c, 'v>(
+    text: CowVal<'c, 'v>,
+    pattern: CowVal<'c, 'v>,
+    fuel: &Fuel,
+    lenient: bool,
+) -> Outcome<'c, 'v> {
     if lenient && (is_null(&text) || is_null(&pattern)) {
         return Ok(CowVal::owned(CelNull));
     }
-    let (Some(subject), Some(expression)) = (text.downcast_ref::<CelString>(), pattern.downcast_ref::<CelString>())
+    let (Some(subject), Some(expression)) =
+        (text.downcast_ref::<CelString>(), pattern.downcast_ref::<CelString>())
     else {
         return Err(mismatch("matches", &[&text, &pattern]));
     };
@@ -294,7 +313,9 @@ fn matches<'c, 'v>(text: CowVal<'c, 'v>, pattern: CowVal<'c, 'v>, fuel: &Fuel, l
         .size_limit(MAX_REGEX)
         .dfa_size_limit(MAX_REGEX)
         .build()
-        .map_err(|_| ExecutionError::function_error("matches", "not a regular expression, or too large a one"))?;
+        .map_err(|_| {
+            ExecutionError::function_error("matches", "not a regular expression, or too large a one")
+        })?;
     Ok(CowVal::owned(CelBool::from(regex.is_match(subject.inner()))))
 }
 
@@ -324,7 +345,8 @@ fn as_double<'c, 'v>(value: CowVal<'c, 'v>) -> CowVal<'c, 'v> {
 
 fn as_int<'c, 'v>(value: CowVal<'c, 'v>) -> Outcome<'c, 'v> {
     let Some(n) = value.downcast_ref::<CelUInt>().map(|n| *n.inner()) else { return Ok(value) };
-    let n = i64::try_from(n).map_err(|_| ExecutionError::function_error("int", "a number is out of range"))?;
+    let n =
+        i64::try_from(n).map_err(|_| ExecutionError::function_error("int", "a number is out of range"))?;
     Ok(CowVal::owned(CelInt::from(n)))
 }
 

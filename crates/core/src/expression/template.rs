@@ -108,9 +108,10 @@ impl Renderer<'_> {
             Value::Array(items) => {
                 items.iter().enumerate().map(|(n, value)| self.value(value, &item(path, n))).collect()
             }
-            Value::Object(members) => {
-                members.iter().map(|(key, value)| (key.clone(), self.value(value, &member(path, key)))).collect()
-            }
+            Value::Object(members) => members
+                .iter()
+                .map(|(key, value)| (key.clone(), self.value(value, &member(path, key))))
+                .collect(),
             other => other.clone(),
         }
     }
@@ -145,7 +146,8 @@ fn end_of_expression(text: &str) -> Option<usize> {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' | b'\'' => {
-                let raw = at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(|b| b"rR".contains(b));
+                let raw =
+                    at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(|b| b"rR".contains(b));
                 at = end_of_text(bytes, at, raw)?;
             }
             b'{' => braces += 1,

@@ -24,7 +24,9 @@ fn lenient(source: &str) -> Result<Value, Error> {
 }
 
 fn strict(source: &str) -> Result<Value, Error> {
-    Expression::parse(source).unwrap_or_else(|error| panic!("{source}: {error}")).evaluate_strictly(&variables())
+    Expression::parse(source)
+        .unwrap_or_else(|error| panic!("{source}: {error}"))
+        .evaluate_strictly(&variables())
 }
 
 fn holds(source: &str) -> bool {
@@ -73,11 +75,14 @@ fn conditions_take_what_is_missing_as_null() {
 
 #[test]
 fn conditions_use_truthiness() {
-    for source in ["state", "state.n", "state.ratio", "state.name", "state.tags", "state.approved", "1", "'a'"] {
+    for source in
+        ["state", "state.n", "state.ratio", "state.name", "state.tags", "state.approved", "1", "'a'"]
+    {
         assert!(holds(source) && !holds(&format!("!({source})")), "{source}");
         assert!(holds(&format!("{source} && true")), "{source}");
     }
-    for source in ["null", "0", "0.0", "''", "[]", "{}", "false", "state.none", "state.empty", "state.n - 3"] {
+    for source in ["null", "0", "0.0", "''", "[]", "{}", "false", "state.none", "state.empty", "state.n - 3"]
+    {
         assert!(!holds(source) && holds(&format!("!({source})")), "{source}");
     }
 }
@@ -164,9 +169,18 @@ fn strict_evaluation_names_what_is_missing() {
 
 #[test]
 fn what_does_not_fit_together_is_an_error_in_both_tempers() {
-    for source in ["state.name > 3", "state.name - 1", "1 / 0", "state.n + 'a'", "-state.name", "'a' in 3",
-        "9223372036854775807 + 1", "state.big + 1", "'a'.matches('(')", "state.n.exists(x, x)"]
-    {
+    for source in [
+        "state.name > 3",
+        "state.name - 1",
+        "1 / 0",
+        "state.n + 'a'",
+        "-state.name",
+        "'a' in 3",
+        "9223372036854775807 + 1",
+        "state.big + 1",
+        "'a'.matches('(')",
+        "state.n.exists(x, x)",
+    ] {
         assert!(matches!(lenient(source), Err(Error::Evaluation(_))), "{source}: {:?}", lenient(source));
         assert!(matches!(strict(source), Err(Error::Evaluation(_))), "{source}: {:?}", strict(source));
     }
@@ -174,10 +188,31 @@ fn what_does_not_fit_together_is_an_error_in_both_tempers() {
 
 #[test]
 fn what_is_not_cel_is_refused_when_it_is_parsed() {
-    for source in ["", " ", "state.", "state.approved ?", "a b", "lambda s: s", "a = b", "state.?a", "'", "(", "Msg{a: 1}",
-        "a ? b", "[1, 2", "1 +", "&& a", "state..a", "@a", "`a`"]
-    {
-        assert!(matches!(Expression::parse(source), Err(Error::Syntax { .. })), "{source}: {:?}", Expression::parse(source));
+    for source in [
+        "",
+        " ",
+        "state.",
+        "state.approved ?",
+        "a b",
+        "lambda s: s",
+        "a = b",
+        "state.?a",
+        "'",
+        "(",
+        "Msg{a: 1}",
+        "a ? b",
+        "[1, 2",
+        "1 +",
+        "&& a",
+        "state..a",
+        "@a",
+        "`a`",
+    ] {
+        assert!(
+            matches!(Expression::parse(source), Err(Error::Syntax { .. })),
+            "{source}: {:?}",
+            Expression::parse(source)
+        );
     }
     let misspelt = Expression::parse("state.items.exsits(x, x)").unwrap_err();
     assert_eq!(misspelt.to_string(), "there is no function \"exsits\", did you mean \"exists\"?");
@@ -201,7 +236,9 @@ fn every_function_that_is_accepted_exists() {
 #[test]
 fn references_are_found() {
     let references = |source: &str| Expression::parse(source).unwrap().references();
-    let found = references("stages.a.output.x > 1 && stages['b'].state == 'failed' || has(stages.c.output) || input.y");
+    let found = references(
+        "stages.a.output.x > 1 && stages['b'].state == 'failed' || has(stages.c.output) || input.y",
+    );
     assert_eq!(found.roots, ["input", "stages"].map(String::from).into());
     assert_eq!(found.stages, ["a", "b", "c"].map(String::from).into());
     assert!(!found.all_stages);
@@ -216,7 +253,10 @@ fn templates_keep_types_alone_and_write_them_out_within_text() {
     let render = |text: &str| Template::parse(text).unwrap().render(&variables());
     assert_eq!(render("${{ state.tags }}").unwrap(), json!(["a", "b"]));
     assert_eq!(render("${{state.n}}").unwrap(), json!(3));
-    assert_eq!(render("n=${{ state.n }}, ${{ state.tags }} ${{ state.name }}").unwrap(), json!("n=3, [\"a\",\"b\"] ann"));
+    assert_eq!(
+        render("n=${{ state.n }}, ${{ state.tags }} ${{ state.name }}").unwrap(),
+        json!("n=3, [\"a\",\"b\"] ann")
+    );
     assert_eq!(render(" ${{ state.n }}").unwrap(), json!(" 3"));
     assert_eq!(render("no template $ {{ }}").unwrap(), json!("no template $ {{ }}"));
     assert_eq!(render("$${{ literal }}").unwrap(), json!("${{ literal }}"));
@@ -231,7 +271,8 @@ fn templates_keep_types_alone_and_write_them_out_within_text() {
 
 #[test]
 fn rendering_a_value_finds_every_violation_with_its_path() {
-    let value = json!({"a": "${{ state.n }}", "b": ["x", "${{ state.gone }}"], "c d": {"e": "${{ ( }}"}, "f": 1});
+    let value =
+        json!({"a": "${{ state.n }}", "b": ["x", "${{ state.gone }}"], "c d": {"e": "${{ ( }}"}, "f": 1});
     let violations = render(&value, &variables()).unwrap_err().0;
     let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
     assert_eq!(fields, ["b[1]", "[\"c d\"].e"]);
@@ -300,12 +341,25 @@ fn work_is_bounded() {
     let Value::Object(big) = json!({"a": (0..5_000).collect::<Vec<_>>(), "t": "x".repeat(1 << 20)}) else {
         unreachable!()
     };
-    for source in ["a.map(x, a)", "a.all(x, a == a)", "a.map(x, t)", "a.filter(x, -1 in a)", "a.map(x, t.contains('y'))",
-        "a.map(x, t + t)", "a.map(x, t.matches('(x+x+)+y'))", "a.map(x, {'k': a})", "a.map(x, a.map(y, y))"]
-    {
+    for source in [
+        "a.map(x, a)",
+        "a.all(x, a == a)",
+        "a.map(x, t)",
+        "a.filter(x, -1 in a)",
+        "a.map(x, t.contains('y'))",
+        "a.map(x, t + t)",
+        "a.map(x, t.matches('(x+x+)+y'))",
+        "a.map(x, {'k': a})",
+        "a.map(x, a.map(y, y))",
+    ] {
         assert_eq!(Expression::parse(source).unwrap().evaluate(&big), Err(Error::TooExpensive), "{source}");
     }
-    assert!(Expression::parse("a.filter(x, x % 2 == 0).size() == 2500").unwrap().evaluate_condition(&big).unwrap());
+    assert!(
+        Expression::parse("a.filter(x, x % 2 == 0).size() == 2500")
+            .unwrap()
+            .evaluate_condition(&big)
+            .unwrap()
+    );
     assert!(matches!(lenient("'a'.matches('(a{1000}){1000}')"), Err(Error::Evaluation(_))));
 }
 

@@ -55,7 +55,9 @@ fn describe(cron: &Cron, zone: Tz, at: DateTime<Utc>, before: i32, behind: i32) 
     let fixed = cron.determine_job_type() == JobType::FixedTime;
     Some(match (new > old, fixed) {
         (true, true) => format!("on {day} the clocks of {zone} skip {hit}: it fires at {to} that day"),
-        (true, false) => format!("on {day} the clocks of {zone} skip {from} to {to}: times in between are left out"),
+        (true, false) => {
+            format!("on {day} the clocks of {zone} skip {from} to {to}: times in between are left out")
+        }
         (false, true) => format!("on {day} {hit} comes twice in {zone}: it fires at the first one only"),
         (false, false) => format!("on {day} {from} to {to} comes twice in {zone}: it fires in both"),
     })

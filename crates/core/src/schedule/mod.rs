@@ -43,7 +43,11 @@ impl Schedule {
         let zone = match timezone.map_or(Ok(Tz::UTC), Tz::from_str) {
             Ok(zone) => Some(zone),
             Err(_) => {
-                violations.push("timezone", Reason::InvalidSchedule, unknown_zone(timezone.unwrap_or_default()));
+                violations.push(
+                    "timezone",
+                    Reason::InvalidSchedule,
+                    unknown_zone(timezone.unwrap_or_default()),
+                );
                 None
             }
         };

@@ -20,7 +20,8 @@ impl Draft {
     pub fn check(self, engines: &dyn Engines) -> Result<Workflow, Violations> {
         let mut violations = Violations::default();
         texts::check(&self, &mut violations);
-        if violations.0.iter().any(|violation| matches!(violation.reason, Reason::TooLarge | Reason::TooDeep)) {
+        if violations.0.iter().any(|violation| matches!(violation.reason, Reason::TooLarge | Reason::TooDeep))
+        {
             // What is too large is not looked at any closer.
             return Err(violations);
         }
@@ -52,11 +53,19 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
     cycles(&graph, &ids, violations);
     let before = graph.before();
     let ordered = graph.ordered();
+    let by_id = ids::by_id(&ids);
     let mut stages = Vec::new();
     for (n, stage) in draft.stages.iter().enumerate() {
         let path = item("stages", n);
         let engine = engine(stage, &path, engines, violations);
-        let reads = Reads { draft, ids: &ids, own: n, before: before.get(n), ordered: ordered.get(n).is_some_and(|ordered| *ordered) };
+        let reads = Reads {
+            draft,
+            ids: &ids,
+            by_id: &by_id,
+            own: n,
+            before: before.get(n),
+            ordered: ordered.get(n).is_some_and(|ordered| *ordered),
+        };
         if let Some(when) = &stage.when {
             reads.condition(when, &member(&path, "when"), violations);
         }
@@ -68,7 +77,9 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
                     task::check(engine, task, &task_path, true, violations);
                 }
             }
-            None => violations.push(task_path, Reason::Required, "\"task\" is required: what the engine is to do"),
+            None => {
+                violations.push(task_path, Reason::Required, "\"task\" is required: what the engine is to do")
+            }
         }
         let retry = retry(stage.retry.as_ref(), &member(&path, "retry"), violations);
         let timeout = duration(stage.timeout.as_deref(), &member(&path, "timeout"), MAX_TIMEOUT, violations);
@@ -81,7 +92,12 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
     stages
 }
 
-fn engine(stage: &StageDraft, path: &str, engines: &dyn Engines, violations: &mut Violations) -> Option<EngineName> {
+fn engine(
+    stage: &StageDraft,
+    path: &str,
+    engines: &dyn Engines,
+    violations: &mut Violations,
+) -> Option<EngineName> {
     let field = member(path, "type");
     let names = engines.names();
     let Some(name) = &stage.engine else {
@@ -97,15 +113,22 @@ fn engine(stage: &StageDraft, path: &str, engines: &dyn Engines, violations: &mu
         violations.push(field, Reason::UnknownEngine, format!("there is no engine {}, {hint}", quoted(name)));
         return None;
     }
-    EngineName::parse(name).map_err(|error| violations.push(field, Reason::InvalidValue, error.to_string())).ok()
+    EngineName::parse(name)
+        .map_err(|error| violations.push(field, Reason::InvalidValue, error.to_string()))
+        .ok()
 }
 
 fn cycles(graph: &Graph, ids: &[String], violations: &mut Violations) {
     for cycle in graph.cycles() {
         let Some(first) = cycle.first() else { continue };
-        let names: Vec<&str> = cycle.iter().chain([first]).filter_map(|n| ids.get(*n)).map(String::as_str).collect();
+        let names: Vec<&str> =
+            cycle.iter().chain([first]).filter_map(|n| ids.get(*n)).map(String::as_str).collect();
         let field = member(&item("stages", *first), "needs");
-        violations.push(field, Reason::Cycle, format!("these stages need each other: {}", names.join(" -> ")));
+        violations.push(
+            field,
+            Reason::Cycle,
+            format!("these stages need each other: {}", names.join(" -> ")),
+        );
     }
 }
 
@@ -120,7 +143,8 @@ fn retry(draft: Option<&RetryDraft>, path: &str, violations: &mut Violations) ->
     let mut wait = |text: Option<&str>, key| duration(text, &member(path, key), MAX_BACKOFF, violations);
     let initial = wait(draft.initial_backoff.as_deref(), "initial_backoff");
     let max = wait(draft.max_backoff.as_deref(), "max_backoff");
-    let initial_backoff = initial.unwrap_or(max.map_or(default.initial_backoff, |max| max.min(default.initial_backoff)));
+    let initial_backoff =
+        initial.unwrap_or(max.map_or(default.initial_backoff, |max| max.min(default.initial_backoff)));
     let max_backoff = max.unwrap_or(default.max_backoff.max(initial_backoff));
     if initial_backoff > max_backoff {
         let message = "the longest wait must not be shorter than the first";
@@ -129,7 +153,12 @@ fn retry(draft: Option<&RetryDraft>, path: &str, violations: &mut Violations) ->
     RetryPolicy { max_attempts, initial_backoff, max_backoff }
 }
 
-fn duration(text: Option<&str>, field: &str, most: Duration, violations: &mut Violations) -> Option<Duration> {
+fn duration(
+    text: Option<&str>,
+    field: &str,
+    most: Duration,
+    violations: &mut Violations,
+) -> Option<Duration> {
     let text = text?;
     let mut refuse = |message: String| violations.push(field, Reason::InvalidValue, message);
     match humantime::parse_duration(text) {
@@ -148,7 +177,11 @@ fn documents(
     violations: &mut Violations,
 ) -> BTreeMap<String, crate::id::ArtifactId> {
     if documents.len() > MAX_DOCUMENTS {
-        violations.push("documents", Reason::TooLarge, format!("there must not be more than {MAX_DOCUMENTS} documents"));
+        violations.push(
+            "documents",
+            Reason::TooLarge,
+            format!("there must not be more than {MAX_DOCUMENTS} documents"),
+        );
         return BTreeMap::new();
     }
     let mut checked = BTreeMap::new();
@@ -157,7 +190,11 @@ fn documents(
         check_relative(name, &field, violations);
         match artifact(reference) {
             Some(id) => drop(checked.insert(name.clone(), id)),
-            None => violations.push(field, Reason::InvalidValue, "must be \"artifact:\" and the SHA-256 of the document"),
+            None => violations.push(
+                field,
+                Reason::InvalidValue,
+                "must be \"artifact:\" and the SHA-256 of the document",
+            ),
         }
     }
     checked
@@ -165,7 +202,11 @@ fn documents(
 
 fn repos(repos: &[String], violations: &mut Violations) {
     if repos.len() > MAX_REPOS {
-        violations.push("repos", Reason::TooLarge, format!("there must not be more than {MAX_REPOS} directories"));
+        violations.push(
+            "repos",
+            Reason::TooLarge,
+            format!("there must not be more than {MAX_REPOS} directories"),
+        );
         return;
     }
     for (n, repo) in repos.iter().enumerate() {
@@ -175,17 +216,23 @@ fn repos(repos: &[String], violations: &mut Violations) {
 
 fn labels(labels: &BTreeMap<String, String>, violations: &mut Violations) {
     if labels.len() > MAX_LABELS {
-        violations.push("labels", Reason::TooLarge, format!("there must not be more than {MAX_LABELS} labels"));
+        violations.push(
+            "labels",
+            Reason::TooLarge,
+            format!("there must not be more than {MAX_LABELS} labels"),
+        );
         return;
     }
     for (name, value) in labels {
         let field = member("labels", name);
         if name.is_empty() || name.chars().count() > MAX_LABEL || !crate::violation::is_label_name(name) {
-            let message = format!("a label's name has 1 to {MAX_LABEL} letters, digits, '.', '_', '-' or '/'");
+            let message =
+                format!("a label's name has 1 to {MAX_LABEL} letters, digits, '.', '_', '-' or '/'");
             violations.push(field.as_str(), Reason::InvalidValue, message);
         }
         if value.chars().count() > MAX_LABEL || value.chars().any(char::is_control) {
-            let message = format!("a label's value has at most {MAX_LABEL} characters and none that controls");
+            let message =
+                format!("a label's value has at most {MAX_LABEL} characters and none that controls");
             violations.push(field, Reason::InvalidValue, message);
         }
     }

@@ -70,7 +70,11 @@ impl<'a, 'c> Fields<'a, 'c> {
     pub fn only(&mut self, form: &str, known: &[&str], keys: &[&str]) {
         for key in known {
             if self.has(key) && !keys.contains(key) {
-                self.violations.push(self.at(key), Reason::UnknownKey, format!("{key:?} does not go with {form:?}"));
+                self.violations.push(
+                    self.at(key),
+                    Reason::UnknownKey,
+                    format!("{key:?} does not go with {form:?}"),
+                );
             }
         }
     }
@@ -114,6 +118,37 @@ impl<'a, 'c> Fields<'a, 'c> {
         self.typed(key, "a list", Value::as_array).map(Vec::as_slice)
     }
 
+    /// A list of at least one and not too many.
+    pub fn bounded_list(&mut self, key: &str, most: usize) -> Option<&'a [Value]> {
+        let list = self.list(key)?;
+        if list.is_empty() {
+            self.violations.push(self.at(key), Reason::Required, "name at least one");
+        }
+        if list.len() > most {
+            self.violations.push(
+                self.at(key),
+                Reason::TooLarge,
+                format!("there must not be more than {most}"),
+            );
+            return None;
+        }
+        Some(list)
+    }
+
+    /// An object of not too many members.
+    pub fn bounded_object(&mut self, key: &str, most: usize) -> Option<&'a Map<String, Value>> {
+        let object = self.object(key)?;
+        if object.len() > most {
+            self.violations.push(
+                self.at(key),
+                Reason::TooLarge,
+                format!("there must not be more than {most}"),
+            );
+            return None;
+        }
+        Some(object)
+    }
+
     /// The texts of a list that are not templates, with their paths.
     pub fn texts(&mut self, key: &str) -> Option<Vec<(String, &'a str)>> {
         let path = self.at(key);
@@ -135,7 +170,11 @@ impl<'a, 'c> Fields<'a, 'c> {
             return Some(text);
         }
         let hint = suggestion(text, known.iter().copied());
-        self.violations.push(self.at(key), Reason::InvalidValue, format!("{} is not known, {hint}", quoted(text)));
+        self.violations.push(
+            self.at(key),
+            Reason::InvalidValue,
+            format!("{} is not known, {hint}", quoted(text)),
+        );
         None
     }
 
@@ -168,7 +207,8 @@ impl<'a, 'c> Fields<'a, 'c> {
 
 /// Some clients only have fractional numbers: `3.0` is a whole number too.
 fn whole(value: &Value) -> Option<u64> {
-    let fraction = || value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9e15).contains(n)).map(|n| n as u64);
+    let fraction =
+        || value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9e15).contains(n)).map(|n| n as u64);
     value.as_u64().or_else(fraction)
 }
 

@@ -146,7 +146,11 @@ mod tests {
         let graph = Graph::new(vec![vec![], vec![0], vec![0], vec![1, 2], vec![]]);
         assert_eq!(graph.levels(), [vec![0, 4], vec![1, 2], vec![3]]);
         let before = graph.before();
-        assert!([0, 1, 2].iter().all(|n| before[3].contains(*n)) && !before[3].contains(4) && !before[1].contains(2));
+        assert!(
+            [0, 1, 2].iter().all(|n| before[3].contains(*n))
+                && !before[3].contains(4)
+                && !before[1].contains(2)
+        );
         assert!(graph.cycles().is_empty());
     }
 
@@ -159,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_long_chain_is_no_problem() {
-        let graph = Graph::new((0..2_000_usize).map(|n| if n == 0 { vec![1_999] } else { vec![n - 1] }).collect());
+        let graph =
+            Graph::new((0..2_000_usize).map(|n| if n == 0 { vec![1_999] } else { vec![n - 1] }).collect());
         assert_eq!(graph.cycles().len(), 1);
     }
 

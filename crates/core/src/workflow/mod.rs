@@ -167,7 +167,11 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     /// Three attempts: enough for a passing fault, few enough to fail within seconds.
     fn default() -> Self {
-        Self { max_attempts: 3, initial_backoff: Duration::from_secs(1), max_backoff: Duration::from_secs(30) }
+        Self {
+            max_attempts: 3,
+            initial_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(30),
+        }
     }
 }
 

@@ -67,7 +67,8 @@ impl Parsed {
             Err(found) => {
                 let mut all = self.violations;
                 let already = |field: &str| all.0.iter().any(|known| covers(&known.field, field));
-                let new: Vec<_> = found.0.into_iter().filter(|violation| !already(&violation.field)).collect();
+                let new: Vec<_> =
+                    found.0.into_iter().filter(|violation| !already(&violation.field)).collect();
                 new.into_iter().for_each(|violation| all.add(violation));
                 Err(all)
             }
@@ -135,7 +136,9 @@ fn stage(members: &Map<String, Value>, path: &str, violations: &mut Violations) 
 fn retry(members: &Map<String, Value>, path: &str, violations: &mut Violations) -> RetryDraft {
     let mut fields = Fields::new(members, path, RETRY_KEYS, false, violations);
     RetryDraft {
-        max_attempts: fields.whole("max_attempts", 1, super::limits::MAX_ATTEMPTS.into()).and_then(|n| n.try_into().ok()),
+        max_attempts: fields
+            .whole("max_attempts", 1, super::limits::MAX_ATTEMPTS.into())
+            .and_then(|n| n.try_into().ok()),
         initial_backoff: fields.text("initial_backoff").map(str::to_owned),
         max_backoff: fields.text("max_backoff").map(str::to_owned),
     }

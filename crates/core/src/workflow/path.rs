@@ -33,7 +33,8 @@ pub(super) fn check_document(text: &str, field: &str, violations: &mut Violation
 /// The artifact that `artifact:<sha256>`, or the bare digest, names.
 pub fn artifact(text: &str) -> Option<ArtifactId> {
     let digest = text.strip_prefix(ARTIFACT).unwrap_or(text);
-    let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_digest =
+        digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if is_digest { ArtifactId::parse(digest).ok() } else { None }
 }
 
@@ -84,7 +85,16 @@ mod tests {
     #[test]
     fn paths_that_stay_are_accepted() {
         let artifact = format!("artifact:{}", "a1".repeat(32));
-        for good in ["doc1.pdf", "a/b/c.docx", "./a.txt", ".", "Übersicht 2026.pdf", "a..b", "notes 10:30.txt", &artifact] {
+        for good in [
+            "doc1.pdf",
+            "a/b/c.docx",
+            "./a.txt",
+            ".",
+            "Übersicht 2026.pdf",
+            "a..b",
+            "notes 10:30.txt",
+            &artifact,
+        ] {
             assert_eq!(problems(good), 0, "{good}");
         }
     }
@@ -93,9 +103,29 @@ mod tests {
     fn paths_that_leave_are_refused() {
         let long = "x".repeat(MAX_PATH + 1);
         for bad in [
-            "", "/etc/passwd", "../x", "a/../../x", "..", "a/ ../b", "~/x", "~root", "C:\\x", "C:/x", "c:x", "\\\\host\\x", "a\\..\\b",
-            "file:///etc/passwd", "file:x", "FILE:x", "https://x/y", "a\0b", "a\nb", "artifact:", "artifact:xyz",
-            "artifact:../x", &long,
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "..",
+            "a/ ../b",
+            "~/x",
+            "~root",
+            "C:\\x",
+            "C:/x",
+            "c:x",
+            "\\\\host\\x",
+            "a\\..\\b",
+            "file:///etc/passwd",
+            "file:x",
+            "FILE:x",
+            "https://x/y",
+            "a\0b",
+            "a\nb",
+            "artifact:",
+            "artifact:xyz",
+            "artifact:../x",
+            &long,
         ] {
             assert_eq!(problems(bad), 1, "{bad:?}");
         }

@@ -111,7 +111,8 @@ pub struct SchedulePreview {
 
 /// Plans a workflow.
 pub fn plan(workflow: &Workflow, now: DateTime<Utc>) -> Plan {
-    let by_id: BTreeMap<&StageId, usize> = workflow.stages.iter().enumerate().map(|(n, stage)| (&stage.id, n)).collect();
+    let by_id: BTreeMap<&StageId, usize> =
+        workflow.stages.iter().enumerate().map(|(n, stage)| (&stage.id, n)).collect();
     let needs = |stage: &Stage| stage.needs.iter().filter_map(|id| by_id.get(id).copied()).collect();
     let levels = Graph::new(workflow.stages.iter().map(needs).collect()).levels();
     let mut plan = Plan { stages: Vec::new(), levels: Vec::new(), notes: Vec::new(), schedules: Vec::new() };
@@ -165,7 +166,8 @@ impl Plan {
         for (node, by) in graph.implicit() {
             let key = if graph.routes.contains_key(by) { "conditional" } else { "edges" };
             let field = member(&member(path, key), by);
-            let message = format!("node {node:?} is not listed: it is declared here, and the graph ends after it");
+            let message =
+                format!("node {node:?} is not listed: it is declared here, and the graph ends after it");
             self.note(field, NoteCode::ImplicitNode, message);
         }
         for node in graph.unreachable() {
@@ -202,7 +204,11 @@ impl Plan {
         };
         for name in workflow.documents.keys().filter(|name| !named(name)) {
             let message = format!("document {name:?} is attached, but no stage names it");
-            self.notes.push(Note { field: member("documents", name), code: NoteCode::UnusedDocument, message });
+            self.notes.push(Note {
+                field: member("documents", name),
+                code: NoteCode::UnusedDocument,
+                message,
+            });
         }
     }
 }
@@ -210,7 +216,8 @@ impl Plan {
 /// A condition that reads nothing is the same every time.
 fn never_holds(when: &str) -> bool {
     crate::expression::Expression::parse(when).is_ok_and(|condition| {
-        condition.references().roots.is_empty() && condition.evaluate_condition(&serde_json::Map::new()) == Ok(false)
+        condition.references().roots.is_empty()
+            && condition.evaluate_condition(&serde_json::Map::new()) == Ok(false)
     })
 }
 

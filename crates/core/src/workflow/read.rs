@@ -50,7 +50,11 @@ pub(super) fn yaml(bytes: &[u8]) -> (Value, Violations) {
 fn read(bytes: &[u8], parse: impl FnOnce(&str, &Reader) -> Result<Value, String>) -> (Value, Violations) {
     let mut violations = Violations::default();
     if bytes.len() > MAX_BYTES {
-        violations.push("", Reason::TooLarge, format!("a workflow must not be larger than {MAX_BYTES} bytes"));
+        violations.push(
+            "",
+            Reason::TooLarge,
+            format!("a workflow must not be larger than {MAX_BYTES} bytes"),
+        );
         return (Value::Null, violations);
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
@@ -215,7 +219,8 @@ impl<'de> Visitor<'de> for Node<'_> {
         let mut members = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             self.reader.text(&key)?;
-            let node = Node { reader: self.reader, place: Place::Member(&self.place, &key), depth: self.depth + 1 };
+            let node =
+                Node { reader: self.reader, place: Place::Member(&self.place, &key), depth: self.depth + 1 };
             let value = entries.next_value_seed(node)?;
             if members.contains_key(&key) {
                 node.wrong(Reason::Duplicate, "the key stands here twice");

@@ -1,5 +1,7 @@
 //! What the expressions of a stage read: only what is there, and only stages that are before it.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::expression::{Expression, Template};
@@ -17,7 +19,9 @@ const STAGE_MEMBERS: &[&str] = &["output", "state"];
 /// What one stage may read.
 pub(super) struct Reads<'a> {
     pub draft: &'a Draft,
+    /// The stages in order, for hints, and by id.
     pub ids: &'a [String],
+    pub by_id: &'a HashMap<&'a str, usize>,
     pub own: usize,
     pub before: Option<&'a Set>,
     /// Whether it has a place in the order: in a cycle there is nothing to say about what is before.
@@ -46,6 +50,9 @@ impl Reads<'_> {
     }
 
     fn value(&self, value: &Value, field: &str, violations: &mut Violations) {
+        if violations.is_full() {
+            return;
+        }
         match value {
             Value::String(text) if Template::is_in(text) => match Template::parse(text) {
                 Ok(template) => {
@@ -57,7 +64,10 @@ impl Reads<'_> {
                 Err(error) => violations.push(field, error.reason(), error.to_string()),
             },
             Value::Array(items) => {
-                items.iter().enumerate().for_each(|(n, value)| self.value(value, &item(field, n), violations));
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(n, value)| self.value(value, &item(field, n), violations));
             }
             Value::Object(members) => self.templates(members, field, violations),
             _ => {}
@@ -67,7 +77,8 @@ impl Reads<'_> {
     fn expression(&self, expression: &Expression, field: &str, violations: &mut Violations) {
         let references = expression.references();
         for root in references.roots.iter().filter(|root| !ROOTS.contains(&root.as_str())) {
-            let message = format!("{} is not known here, {}", quoted(root), suggestion(root, ROOTS.iter().copied()));
+            let message =
+                format!("{} is not known here, {}", quoted(root), suggestion(root, ROOTS.iter().copied()));
             violations.push(field, Reason::UnknownReference, message);
         }
         if references.all_stages {
@@ -76,10 +87,14 @@ impl Reads<'_> {
         }
         for name in references.stage_members.iter().filter(|name| !STAGE_MEMBERS.contains(&name.as_str())) {
             let hint = suggestion(name, STAGE_MEMBERS.iter().copied());
-            violations.push(field, Reason::UnknownReference, format!("a stage has no {}, {hint}", quoted(name)));
+            violations.push(
+                field,
+                Reason::UnknownReference,
+                format!("a stage has no {}, {hint}", quoted(name)),
+            );
         }
         for id in &references.stages {
-            match self.ids.iter().position(|known| known == id) {
+            match self.by_id.get(id.as_str()).copied() {
                 None => {
                     let hint = suggestion(id, self.ids.iter().map(String::as_str).take(20));
                     let message = format!("there is no stage {}, {hint}", quoted(id));

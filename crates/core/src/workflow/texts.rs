@@ -27,7 +27,9 @@ pub(super) fn check(draft: &Draft, violations: &mut Violations) {
         if let Some(task) = &stage.task {
             walk.object(task, &member(&path, "task"), 1);
         }
-        for (key, text) in [("id", &stage.id), ("type", &stage.engine), ("when", &stage.when), ("timeout", &stage.timeout)] {
+        for (key, text) in
+            [("id", &stage.id), ("type", &stage.engine), ("when", &stage.when), ("timeout", &stage.timeout)]
+        {
             walk.optional(text, &member(&path, key));
         }
         for (at, need) in stage.needs.iter().flatten().enumerate() {
@@ -39,7 +41,11 @@ pub(super) fn check(draft: &Draft, violations: &mut Violations) {
         }
     }
     if walk.bytes > MAX_BYTES {
-        violations.push("", Reason::TooLarge, format!("a workflow must not be larger than {MAX_BYTES} bytes"));
+        violations.push(
+            "",
+            Reason::TooLarge,
+            format!("a workflow must not be larger than {MAX_BYTES} bytes"),
+        );
     }
 }
 
@@ -75,7 +81,11 @@ impl Walk<'_> {
         match value {
             Value::String(text) => self.text(text, field),
             Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => {
-                self.violations.push(field, Reason::TooDeep, format!("nested deeper than {MAX_DEPTH} levels"));
+                self.violations.push(
+                    field,
+                    Reason::TooDeep,
+                    format!("nested deeper than {MAX_DEPTH} levels"),
+                );
             }
             Value::Array(items) => {
                 items.iter().enumerate().for_each(|(n, value)| self.value(value, &item(field, n), depth + 1));

@@ -12,7 +12,8 @@ impl Plan {
     pub fn to_text(&self) -> String {
         let mut text = self.tree();
         for preview in &self.schedules {
-            let _ = writeln!(text, "\n{} fires at {} ({}):", preview.stage, preview.schedule, preview.timezone);
+            let _ =
+                writeln!(text, "\n{} fires at {} ({}):", preview.stage, preview.schedule, preview.timezone);
             for instant in &preview.next {
                 let _ = writeln!(text, "  {instant}");
             }
@@ -30,12 +31,14 @@ impl Plan {
     pub fn to_mermaid(&self) -> String {
         let mut chart = String::from("flowchart TD\n");
         for (n, stage) in self.stages.iter().enumerate() {
-            let kind = stage.task_type.as_ref().map(|kind| format!("<br/>{}", escaped(kind))).unwrap_or_default();
+            let kind =
+                stage.task_type.as_ref().map(|kind| format!("<br/>{}", escaped(kind))).unwrap_or_default();
             let _ = writeln!(chart, "  s{n}[\"{}<br/><i>{}</i>{kind}\"]", stage.id, stage.engine);
         }
         let by_id = self.by_id();
         for (n, stage) in self.stages.iter().enumerate() {
-            let label = stage.when.as_ref().map(|when| format!("|\"{}\"|", escaped(when))).unwrap_or_default();
+            let label =
+                stage.when.as_ref().map(|when| format!("|\"{}\"|", escaped(when))).unwrap_or_default();
             for from in stage.needs.iter().filter_map(|need| by_id.get(need)) {
                 let _ = writeln!(chart, "  s{from} -->{label} s{n}");
             }
@@ -49,7 +52,8 @@ impl Plan {
 
     fn tree(&self) -> String {
         let by_id = self.by_id();
-        let level = |id: &StageId| by_id.get(id).and_then(|n| self.stages.get(*n)).map_or(0, |stage| stage.level);
+        let level =
+            |id: &StageId| by_id.get(id).and_then(|n| self.stages.get(*n)).map_or(0, |stage| stage.level);
         let mut children: HashMap<Option<&StageId>, Vec<(&PlannedStage, Option<&StageId>)>> = HashMap::new();
         for stage in &self.stages {
             let parent = stage.needs.iter().max_by_key(|id| level(id));
@@ -87,7 +91,8 @@ fn line(stage: &PlannedStage, parent: Option<&StageId>, text: &mut String) {
     if !stage.approvals.is_empty() {
         let _ = write!(text, ", asks for approval at {}", stage.approvals.join(", "));
     }
-    let others: Vec<&str> = stage.needs.iter().filter(|need| Some(*need) != parent).map(StageId::as_str).collect();
+    let others: Vec<&str> =
+        stage.needs.iter().filter(|need| Some(*need) != parent).map(StageId::as_str).collect();
     if !others.is_empty() {
         let _ = write!(text, ", also after {}", others.join(", "));
     }

@@ -15,6 +15,7 @@ use super::reference;
 pub(super) const FORMS: &[&str] = &["agents", "agent", "team"];
 const KEYS: &[&str] = &["task", "input", "model", "mode"];
 const MODES: &[&str] = &["coordinate", "route", "broadcast", "collaborate"];
+const MAX_AGENTS: usize = 50;
 
 pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
     let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
@@ -34,8 +35,8 @@ pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, viol
 }
 
 fn agents(fields: &mut Fields<'_, '_>) {
-    if fields.list("agents").is_some_and(<[Value]>::is_empty) {
-        fields.violations.push(fields.at("agents"), Reason::Required, "name at least one agent");
+    if fields.bounded_list("agents", MAX_AGENTS).is_none() {
+        return;
     }
     let mut seen = Vec::new();
     for (field, name) in fields.texts("agents").unwrap_or_default() {

@@ -18,7 +18,7 @@
 //! `approval` (the default for `approve`; `title`, `question`), `python` with a `ref` to a function of the state,
 //! `tool` with a `ref` and `args` (CEL by name), and `set` with `values` (CEL by key of the state).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -37,6 +37,10 @@ pub const END: &str = "end";
 /// Other spellings of it that LangGraph's users know.
 const ENDS: &[&str] = &[END, "END", "__end__"];
 const MAX_NAME: usize = 128;
+/// Listed nodes of a graph.
+const MAX_NODES: usize = 200;
+/// Routes of a node.
+const MAX_ROUTES: usize = 50;
 const MAX_STEPS: u64 = 10_000;
 
 /// A declared graph.
@@ -100,10 +104,14 @@ impl Graph {
     /// The nodes that are only named as targets, with the node that names each first.
     pub fn implicit(&self) -> Vec<(&str, &str)> {
         let mut implicit: Vec<(&str, &str)> = Vec::new();
+        let mut seen = BTreeSet::new();
         let routed = self.routes.iter().map(|(node, routes)| (node, &routes.targets));
         for (node, targets) in routed.chain(&self.edges) {
-            for target in targets.iter().filter(|target| !ENDS.contains(&target.as_str()) && !self.nodes.contains(target)) {
-                if !implicit.iter().any(|(known, _)| known == target) {
+            for target in targets
+                .iter()
+                .filter(|target| !ENDS.contains(&target.as_str()) && !self.nodes.contains(target))
+            {
+                if seen.insert(target) {
                     implicit.push((target, node));
                 }
             }
@@ -114,7 +122,11 @@ impl Graph {
     /// The nodes that a node may lead to.
     pub fn after(&self, node: &str) -> Vec<&str> {
         if let Some(routes) = self.routes.get(node) {
-            let named = routes.targets.iter().filter(|_| routes.complete).chain(self.nodes.iter().filter(|_| !routes.complete));
+            let named = routes
+                .targets
+                .iter()
+                .filter(|_| routes.complete)
+                .chain(self.nodes.iter().filter(|_| !routes.complete));
             return named.map(String::as_str).filter(|target| !ENDS.contains(target)).collect();
         }
         if let Some(targets) = self.edges.get(node) {
@@ -126,40 +138,40 @@ impl Graph {
 
     /// The listed nodes that nothing leads to.
     pub fn unreachable(&self) -> Vec<&str> {
-        let mut reached: Vec<&str> = Vec::new();
+        let mut reached = BTreeSet::new();
         let mut next: Vec<&str> = self.nodes.first().map(String::as_str).into_iter().collect();
         while let Some(node) = next.pop() {
-            if !reached.contains(&node) {
-                reached.push(node);
+            if reached.insert(node) {
                 next.extend(self.after(node));
             }
         }
-        self.nodes.iter().map(String::as_str).filter(|node| !reached.contains(node)).collect()
+        self.nodes.iter().map(String::as_str).filter(|node| !reached.contains(*node)).collect()
     }
 
     fn read(workflow: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) -> Self {
-        let mut fields = Fields::new(workflow, path, &["nodes", "conditional", "edges", "max_steps"], templates, violations);
+        let mut fields = Fields::new(
+            workflow,
+            path,
+            &["nodes", "conditional", "edges", "max_steps"],
+            templates,
+            violations,
+        );
         fields.whole("max_steps", 1, MAX_STEPS);
         fields.require("nodes", "a list of names, or of objects with \"name\" and \"kind\"");
         let mut graph = Self::default();
         let at = fields.at("nodes");
-        if let Some(nodes) = fields.list("nodes") {
-            if nodes.is_empty() {
-                fields.violations.push(at.as_str(), Reason::Required, "name at least one node");
-            }
-            for (n, value) in nodes.iter().enumerate() {
-                graph.node(value, &item(&at, n), templates, fields.violations);
-            }
+        for (n, value) in fields.bounded_list("nodes", MAX_NODES).into_iter().flatten().enumerate() {
+            graph.node(value, &item(&at, n), templates, fields.violations);
         }
         let at = fields.at("conditional");
-        for (node, value) in fields.object("conditional").into_iter().flatten() {
+        for (node, value) in fields.bounded_object("conditional", MAX_NODES).into_iter().flatten() {
             let at = member(&at, node);
             graph.known(node, &at, fields.violations);
             let routes = routes(value, &at, fields.violations);
             graph.routes.insert(node.clone(), routes);
         }
         let at = fields.at("edges");
-        for (node, value) in fields.object("edges").into_iter().flatten() {
+        for (node, value) in fields.bounded_object("edges", MAX_NODES).into_iter().flatten() {
             let at = member(&at, node);
             graph.known(node, &at, fields.violations);
             if graph.routes.contains_key(node) {
@@ -194,13 +206,22 @@ impl Graph {
     fn known(&self, node: &str, path: &str, violations: &mut Violations) {
         if !self.nodes.iter().any(|known| known == node) {
             let hint = suggestion(node, self.nodes.iter().map(String::as_str));
-            violations.push(path, Reason::UnknownReference, format!("there is no node {}, {hint}", quoted(node)));
+            violations.push(
+                path,
+                Reason::UnknownReference,
+                format!("there is no node {}, {hint}", quoted(node)),
+            );
         }
     }
 }
 
 /// Checks a node that is described, and yields its name.
-fn described<'a>(members: &'a Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) -> Option<&'a str> {
+fn described<'a>(
+    members: &'a Map<String, Value>,
+    path: &str,
+    templates: bool,
+    violations: &mut Violations,
+) -> Option<&'a str> {
     let kind = members.get("kind").and_then(Value::as_str);
     let own: &[&str] = match kind {
         Some("approval") => &["title", "question"],
@@ -256,13 +277,12 @@ fn routes(value: &Value, path: &str, violations: &mut Violations) -> Routes {
         }
         Value::Array(rules) => {
             let mut routes = Routes { complete: true, ..Routes::default() };
-            if rules.is_empty() {
-                violations.push(path, Reason::Required, "name at least one rule");
-            }
-            for (n, rule) in rules.iter().enumerate() {
+            bounded(rules, path, violations);
+            for (n, rule) in rules.iter().take(MAX_ROUTES).enumerate() {
                 let path = item(path, n);
                 if routes.exhaustive {
-                    let message = "this rule is never reached: the one without \"when\" before it always holds";
+                    let message =
+                        "this rule is never reached: the one without \"when\" before it always holds";
                     violations.push(path.as_str(), Reason::InvalidValue, message);
                 }
                 let Value::Object(members) = rule else {
@@ -295,11 +315,9 @@ fn routes(value: &Value, path: &str, violations: &mut Violations) -> Routes {
 fn edges(value: &Value, path: &str, violations: &mut Violations) -> Vec<String> {
     let one = std::slice::from_ref(value);
     let (values, listed) = value.as_array().map_or((one, false), |list| (list.as_slice(), true));
-    if values.is_empty() {
-        violations.push(path, Reason::Required, "name at least one node, or \"end\"");
-    }
+    bounded(values, path, violations);
     let mut targets = Vec::new();
-    for (n, value) in values.iter().enumerate() {
+    for (n, value) in values.iter().take(MAX_ROUTES).enumerate() {
         let path = if listed { item(path, n) } else { path.to_owned() };
         match value {
             Value::String(target) => {
@@ -312,10 +330,20 @@ fn edges(value: &Value, path: &str, violations: &mut Violations) -> Vec<String> 
     targets
 }
 
+/// Notes that a node has no route, or too many.
+fn bounded(routes: &[Value], path: &str, violations: &mut Violations) {
+    if routes.is_empty() {
+        violations.push(path, Reason::Required, "name at least one node to go to, or \"end\"");
+    } else if routes.len() > MAX_ROUTES {
+        violations.push(path, Reason::TooLarge, format!("there must not be more than {MAX_ROUTES} routes"));
+    }
+}
+
 /// CEL over `state`. Templates are not for expressions: what they yield could change the meaning.
 fn state_expression(source: &str, path: &str, violations: &mut Violations) -> Option<Expression> {
     if Template::is_in(source) {
-        let message = "an expression must not hold a template: put the value into `input` and read it as state.<key>";
+        let message =
+            "an expression must not hold a template: put the value into `input` and read it as state.<key>";
         violations.push(path, Reason::InvalidExpression, message);
         return None;
     }
@@ -335,17 +363,23 @@ fn state_expression(source: &str, path: &str, violations: &mut Violations) -> Op
 }
 
 fn target_name(name: &str, path: &str, violations: &mut Violations) {
-    if !ENDS.contains(&name) && let Err(message) = node_name(name) {
+    if !ENDS.contains(&name)
+        && let Err(message) = node_name(name)
+    {
         violations.push(path, Reason::InvalidValue, message);
     }
 }
 
 fn node_name(name: &str) -> Result<(), String> {
-    let reserved = ["end", "start"].contains(&name.to_lowercase().as_str()) || (name.starts_with("__") && name.ends_with("__"));
+    let reserved = ["end", "start"].contains(&name.to_lowercase().as_str())
+        || (name.starts_with("__") && name.ends_with("__"));
     if name.trim().is_empty() || name.chars().count() > MAX_NAME {
         Err(format!("a node's name has 1 to {MAX_NAME} characters"))
     } else if name.contains([':', '|', '\0']) || name.chars().any(char::is_control) || Template::is_in(name) {
-        Err(format!("{} is not a node's name: it must not hold ':', '|', control characters or templates", quoted(name)))
+        Err(format!(
+            "{} is not a node's name: it must not hold ':', '|', control characters or templates",
+            quoted(name)
+        ))
     } else if reserved {
         Err(format!("the name {name:?} is reserved"))
     } else {

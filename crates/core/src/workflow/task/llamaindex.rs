@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::violation::{Reason, Violations, suggestion};
 
 use super::super::fields::{Fields, quoted};
+use super::super::limits::MAX_DOCUMENTS;
 use super::{documents, reference};
 
 /// The keys of which a task has exactly one.
@@ -27,7 +28,8 @@ pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, viol
             Some("document_analysis") => analysis(&mut fields),
             Some("rag_workflow") => rag(&mut fields),
             Some(other) => {
-                let message = format!("{} is not known, {}", quoted(other), suggestion(other, TYPES.iter().copied()));
+                let message =
+                    format!("{} is not known, {}", quoted(other), suggestion(other, TYPES.iter().copied()));
                 fields.violations.push(fields.at("type"), Reason::UnknownTaskType, message);
             }
             None => {}
@@ -43,10 +45,9 @@ pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, viol
 fn analysis(fields: &mut Fields<'_, '_>) {
     fields.only("document_analysis", KEYS, &["docs", "questions", "model"]);
     fields.require("docs", "a list of the documents to analyse");
-    if fields.list("docs").is_some_and(<[Value]>::is_empty) {
-        fields.violations.push(fields.at("docs"), Reason::Required, "name at least one document");
+    if fields.bounded_list("docs", MAX_DOCUMENTS).is_some() {
+        documents(fields, "docs");
     }
-    documents(fields, "docs");
     let questions = fields.texts("questions").unwrap_or_default();
     if questions.len() > MAX_QUESTIONS {
         let message = format!("there must not be more than {MAX_QUESTIONS} questions");

@@ -19,7 +19,13 @@ use super::fields::{Fields, quoted};
 use super::path::{check_document, check_relative};
 
 /// Checks a task. `templates` tells whether they are still in it.
-pub(super) fn check(engine: &str, task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
+pub(super) fn check(
+    engine: &str,
+    task: &Map<String, Value>,
+    path: &str,
+    templates: bool,
+    violations: &mut Violations,
+) {
     match engine {
         "agno" => agno::check(task, path, templates, violations),
         "langgraph" => langgraph::check(task, path, templates, violations),
@@ -63,7 +69,8 @@ fn reference(fields: &mut Fields<'_, '_>, key: &str) {
     let Some(text) = fields.fixed_text(key) else { return };
     let field = fields.at(key);
     let Some((place, attribute)) = text.rsplit_once(':') else {
-        let message = format!("{} must be \"path.py:attribute\" or \"package.module:attribute\"", quoted(text));
+        let message =
+            format!("{} must be \"path.py:attribute\" or \"package.module:attribute\"", quoted(text));
         fields.violations.push(field, Reason::InvalidValue, message);
         return;
     };
@@ -75,13 +82,15 @@ fn reference(fields: &mut Fields<'_, '_>, key: &str) {
         check_relative(place, &field, fields.violations);
     } else if !is_dotted_name(place) {
         let reason = if place.contains(['/', '\\']) { Reason::UnsafePath } else { Reason::InvalidValue };
-        let message = format!("{} is neither a relative path that ends with .py nor a Python module", quoted(place));
+        let message =
+            format!("{} is neither a relative path that ends with .py nor a Python module", quoted(place));
         fields.violations.push(field, reason, message);
     }
 }
 
 fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|part| {
-        part.starts_with(|c: char| c.is_alphabetic() || c == '_') && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
     })
 }

@@ -41,7 +41,8 @@ pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, viol
             }
             Some("dag") => dag(&mut fields, templates),
             Some(other) => {
-                let message = format!("{} is not known, {}", quoted(other), suggestion(other, TYPES.iter().copied()));
+                let message =
+                    format!("{} is not known, {}", quoted(other), suggestion(other, TYPES.iter().copied()));
                 fields.violations.push(fields.at("type"), Reason::UnknownTaskType, message);
             }
             None => {}
@@ -59,13 +60,19 @@ fn schedule(fields: &mut Fields<'_, '_>) {
     let zone = fields.text("timezone");
     match fields.text("schedule") {
         Some(cron) if !(Template::is_in(cron) || zone.is_some_and(Template::is_in)) => {
-            for mut violation in Schedule::parse(cron, zone).err().into_iter().flat_map(|violations| violations.0) {
+            for mut violation in
+                Schedule::parse(cron, zone).err().into_iter().flat_map(|violations| violations.0)
+            {
                 violation.field = fields.at(&violation.field);
                 fields.violations.add(violation);
             }
         }
         None if zone.is_some() && !fields.has("schedule") => {
-            fields.violations.push(fields.at("timezone"), Reason::UnknownKey, "a time zone needs a \"schedule\"");
+            fields.violations.push(
+                fields.at("timezone"),
+                Reason::UnknownKey,
+                "a time zone needs a \"schedule\"",
+            );
         }
         _ => {}
     }
@@ -88,7 +95,8 @@ fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: bool) {
     }
     if let Some(Value::Object(members)) = fields.get("target") {
         let path = fields.at("target");
-        let mut target = Fields::new(members, &path, &["kind", "path", "table"], templates, fields.violations);
+        let mut target =
+            Fields::new(members, &path, &["kind", "path", "table"], templates, fields.violations);
         target.one_of("kind", TARGET_KINDS);
         target.fixed_text("table");
         if let Some(text) = target.fixed_text("path") {
@@ -117,9 +125,11 @@ fn dag(fields: &mut Fields<'_, '_>, templates: bool) {
         Some(Value::Object(tasks)) => {
             tasks.iter().map(|(name, task)| (member(&path, name), Some(name.as_str()), task)).collect()
         }
-        Some(Value::Array(tasks)) => {
-            tasks.iter().enumerate().map(|(n, task)| (item(&path, n), task.get("name").and_then(Value::as_str), task)).collect()
-        }
+        Some(Value::Array(tasks)) => tasks
+            .iter()
+            .enumerate()
+            .map(|(n, task)| (item(&path, n), task.get("name").and_then(Value::as_str), task))
+            .collect(),
         Some(Value::String(text)) if templates && Template::is_in(text) => return,
         Some(other) => return fields.wrong_type(path, "an object of tasks by name, or a list", other),
         None => return,
@@ -152,7 +162,8 @@ fn dag(fields: &mut Fields<'_, '_>, templates: bool) {
         needs.push(step(&mut task, &names));
     }
     for cycle in Graph::new(needs).cycles() {
-        let members: Vec<&str> = cycle.iter().chain(cycle.first()).filter_map(|n| names.get(*n).copied()).collect();
+        let members: Vec<&str> =
+            cycle.iter().chain(cycle.first()).filter_map(|n| names.get(*n).copied()).collect();
         let first = cycle.first().and_then(|n| tasks.get(*n)).map_or(path.as_str(), |(path, _, _)| path);
         let message = format!("these tasks need each other: {}", members.join(" -> "));
         fields.violations.push(member(first, "needs"), Reason::Cycle, message);
@@ -164,7 +175,9 @@ fn step(task: &mut Fields<'_, '_>, names: &[&str]) -> Vec<usize> {
     match task.exactly_one(KINDS) {
         Some("python") => reference(task, "python"),
         Some("http") => {
-            if let Some(address) = task.fixed_text("http").filter(|a| !a.starts_with("http://") && !a.starts_with("https://")) {
+            if let Some(address) =
+                task.fixed_text("http").filter(|a| !a.starts_with("http://") && !a.starts_with("https://"))
+            {
                 let message = format!("{} is not an http address", quoted(address));
                 task.violations.push(task.at("http"), Reason::InvalidValue, message);
             }
@@ -174,12 +187,24 @@ fn step(task: &mut Fields<'_, '_>, names: &[&str]) -> Vec<usize> {
     }
     task.object("parameters");
     let mut needs = Vec::new();
+    if task.list("needs").is_some_and(|needs| needs.len() > MAX_TASKS) {
+        task.violations.push(
+            task.at("needs"),
+            Reason::TooLarge,
+            format!("there must not be more than {MAX_TASKS}"),
+        );
+        return needs;
+    }
     for (field, need) in task.texts("needs").unwrap_or_default() {
         match names.iter().position(|name| *name == need) {
             Some(index) => needs.push(index),
             None => {
                 let hint = suggestion(need, names.iter().copied());
-                task.violations.push(field, Reason::UnknownReference, format!("there is no task {}, {hint}", quoted(need)));
+                task.violations.push(
+                    field,
+                    Reason::UnknownReference,
+                    format!("there is no task {}, {hint}", quoted(need)),
+                );
             }
         }
     }
