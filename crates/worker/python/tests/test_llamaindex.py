@@ -86,13 +86,13 @@ class Analysis(Engine):
 
     async def test_questions_are_answered_with_citations(self):
         asked = ["How long is an access token valid?", "How old may a clock be?", "What is the capital of Mongolia?"]
-        _, output = await self.output(**analysis("requirements.pdf", "spec.pdf", questions=asked, top_k=3))
+        _, output = await self.output(**analysis("requirements.pdf", "spec.pdf", questions=asked))
         token, clock, none = output["answers"]
         self.assertEqual(token["question"], asked[0])
         self.assertIn("847 seconds", token["answer"])
         self.assertIn("11 seconds", clock["answer"])
         self.assertEqual(clock["sources"][0]["file"], "spec.pdf")
-        self.assertEqual(len(token["sources"]), 3)
+        self.assertEqual(len(token["sources"]), 5)
         self.assertEqual(set(token["sources"][0]), {"file", "page", "score", "text"})
         self.assertEqual((none["answered"], none["answer"]), (False, "No passage of the documents answers this."))
 
@@ -184,6 +184,17 @@ class Retrieval(Engine):
         self.assertEqual(error["reason"], "INDEX_EMPTY")
         self.assertIn("docs/", error["message"])
 
+    async def test_a_named_index_is_a_part_of_it(self):
+        for place, port in (("docs/north", "Ula"), ("docs/south", "Bren"), ("private", "Nowhere")):
+            Path(self.data, place).mkdir(parents=True)
+            Path(self.data, place, "ports.txt").write_text(f"The largest port is {port}.", "utf-8")
+        task = {"type": "rag_workflow", "query": "Which port is the largest?"}
+        _, output = await self.output(task={**task, "index": "south"}, project=self.data)
+        self.assertEqual((output["answer"], len(output["sources"])), ("The largest port is Bren.", 1))
+        for index, reason in (("east", "INDEX_EMPTY"), ("../private", "TASK_INVALID")):
+            error = await self.error(task={**task, "index": index}, project=self.data)
+            self.assertEqual((error["reason"], error["field"]), (reason, "index"))
+
     async def test_the_index_does_not_leave_the_project(self):
         project, outside = Path(self.data, "project"), Path(self.data, "outside.md")
         (project / "docs").mkdir(parents=True)
@@ -253,7 +264,7 @@ class References(Engine):
 
     async def test_a_retriever_and_a_query_engine(self):
         for name in ("retriever", "engine"):
-            task = {"query_engine": f"mine.py:{name}", "query": "When does the ferry leave?"}
+            task = {"query_engine": f"mine.py:{name}", "input": {"query": "When does the ferry leave?"}}
             _, output = await self.output(task=task, project=self.data)
             self.assertIn("7:42", output["answer"])
             self.assertEqual(output["sources"][0]["file"], "f.txt")
@@ -268,7 +279,7 @@ class References(Engine):
         self.assertEqual(output, {"response": "no", "approved": False})
 
     async def test_what_is_not_there(self):
-        error = await self.error(task={"query_engine": "mine.py:engin", "query": "x"}, project=self.data)
+        error = await self.error(task={"query_engine": "mine.py:engin", "input": "x"}, project=self.data)
         self.assertEqual((error["reason"], error["field"]), ("REFERENCE_NOT_FOUND", "query_engine"))
         error = await self.error(task={"workflow": "mine.py:index"}, project=self.data)
         self.assertEqual((error["reason"], error["field"]), ("REFERENCE_FAILED", "workflow"))

@@ -1,7 +1,8 @@
 """LlamaIndex: analysis of documents, retrieval with answers, and the user's own engines and workflows.
 
-Task forms: `{"type": "document_analysis", "docs", "questions"?, "top_k"?}`, `{"type": "rag_workflow", "query",
-"docs"?, "top_k"?}`, `{"query_engine": "path.py:attr", "query"}`, `{"workflow": "path.py:attr", "input"?}`.
+Task forms, each with an optional `model`: `{"type": "document_analysis", "docs", "questions"?}`, `{"type":
+"rag_workflow", "query", "docs"? | "index"?, "top_k"?}`, `{"query_engine": "path.py:attr", "input": query | {query}}`,
+`{"workflow": "path.py:attr", "input"?}`. `index` names a directory in the default index, `docs/` of the project.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ def prewarm() -> None:
 
 async def run(task: Task, link: Link) -> dict[str, Any]:
     kind = task.task.get("type")
-    if kind in (None, "query_engine") and "query_engine" in task.task:
+    if "query_engine" in task.task:
         from .reference import run_query_engine
 
         return await run_query_engine(task, link)
-    if kind in (None, "workflow") and "workflow" in task.task:
+    if "workflow" in task.task:
         from .reference import run_workflow
 
         return await run_workflow(task, link)

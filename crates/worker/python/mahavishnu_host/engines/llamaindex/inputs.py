@@ -32,8 +32,12 @@ def documents(task: Task) -> list[tuple[str, Path]]:
 
 
 def default_index(task: Task) -> list[tuple[str, Path]]:
-    """The documents of the project's default index."""
-    root = (Path(task.project) / DEFAULT_INDEX).resolve()
+    """The documents of the project's default index, or of the part of it that `index` names."""
+    base = (Path(task.project) / DEFAULT_INDEX).resolve()
+    part = task.task.get("index") or ""
+    if not isinstance(part, str) or "\0" in part or not (base / part).resolve().is_relative_to(base):
+        raise _invalid("index", f"index must be the name of a directory in {DEFAULT_INDEX}/ of the project")
+    root = (base / part).resolve()
     found = []
     for path in sorted(root.rglob("*")) if root.is_dir() else ():
         name = path.relative_to(root).as_posix()
@@ -43,15 +47,18 @@ def default_index(task: Task) -> list[tuple[str, Path]]:
     if not found:
         raise StageError(
             "INDEX_EMPTY",
-            f"the project's default index is empty: put documents ({' '.join(sorted(READERS))}) into "
-            f"{DEFAULT_INDEX}/ of the project directory, or name them in docs",
-            field="docs",
+            f"the index is empty: put documents ({' '.join(sorted(READERS))}) into "
+            f"{Path(DEFAULT_INDEX, part).as_posix()}/ of the project directory, or name them in docs",
+            field="index" if part else "docs",
         )
     return found[:MAX_INDEXED]
 
 
 def query(task: Task) -> str:
-    value = task.task.get("query")
+    """`query`; a reference has it in its `input`, a text or an object."""
+    value = task.task.get("query", task.task.get("input"))
+    if isinstance(value, dict):
+        value = value.get("query")
     if not isinstance(value, str) or not value.strip():
         raise _invalid("query", "query must be a text")
     return value.strip()[:MAX_QUESTION]

@@ -33,10 +33,15 @@ async def generate(task: Task, link: Link, source: str, question: str, text: str
                 said += part.delta
                 await link.delta(source, part.delta)
     except Exception as error:  # noqa: BLE001 - the client's library has many; the answer stands without it
-        failed = {"model": None, "model_error": f"{task.model.name}: {type(error).__name__}: {error}"[:500]}
+        failed = {"model": None, "model_error": f"{name(task)}: {type(error).__name__}: {error}"[:500]}
         await link.progress("message", "model", failed)
         return failed
-    return {"model": task.model.name, "generated": said.strip()}
+    return {"model": name(task), "generated": said.strip()}
+
+
+def name(task: Task) -> str | None:
+    """The model that the task names, or the configured one."""
+    return str(task.task.get("model") or task.model.name) if task.model else None
 
 
 def llm(task: Task) -> Any:
@@ -45,7 +50,7 @@ def llm(task: Task) -> Any:
 
     model = task.require_model()
     return OpenAILike(
-        model=model.name,
+        model=name(task),
         api_base=model.base_url,
         api_key=model.api_key,
         is_chat_model=True,

@@ -15,7 +15,7 @@ from typing import Any
 from ... import references
 from ...api import Approval, Link, Paused, StageError, Task
 from .inputs import query, top_k
-from .model import llm
+from .model import llm, name
 from .text import MAX_PASSAGE, shorten
 
 #: Bounds of what an event shows, in characters of JSON.
@@ -41,7 +41,7 @@ async def run_query_engine(task: Task, link: Link) -> dict[str, Any]:
     sources = [_source(hit) for hit in hits]
     for source in sources:
         await link.progress("retrieval", str(source["file"]), {**source, "text": shorten(source["text"], 200)})
-    return {**output, "sources": sources, "model": task.model.name if task.model else None}
+    return {**output, "sources": sources, "model": name(task)}
 
 
 async def run_workflow(task: Task, link: Link) -> dict[str, Any]:
@@ -55,7 +55,8 @@ async def run_workflow(task: Task, link: Link) -> dict[str, Any]:
         message = f"a {type(workflow).__name__} is no LlamaIndex workflow"
         raise StageError("REFERENCE_FAILED", message, field="workflow")
     if task.checkpoint is None:
-        given = task.task.get("input") or {}
+        given = task.task.get("input")
+        given = {} if given is None else given
         if not isinstance(given, dict):
             raise StageError("TASK_INVALID", "input must be an object", field="input")
         handler = workflow.run(**given)
@@ -95,8 +96,8 @@ async def _object(task: Task, field: str) -> Any:
 
 async def _told(response: Any, link: Link) -> str:
     """The text of a response, shown while it comes when the engine streams."""
-    for name in ("async_response_gen", "response_gen"):
-        generator = getattr(response, name, None)
+    for form in ("async_response_gen", "response_gen"):
+        generator = getattr(response, form, None)
         if generator is None:
             continue
         generator = generator() if callable(generator) else generator

@@ -1,8 +1,9 @@
 """Prefect: extract, transform and load over a catalogue of sources, graphs of tasks, and the user's own flows.
 
-Task forms: `{"type": "etl" | "scheduled_etl", "sources"?, "transform"?, "target"?, "schedule"?, "timezone"?}`,
-`{"type": "dag", "tasks", "sources"?}`, `{"flow": "path.py:attr", "parameters"?}`. Every one is a real flow run on
-the Prefect server of `PREFECT_API_URL`, which is read when this module is imported.
+Task forms, each with an optional `schedule` and `timezone`: `{"type": "etl" | "scheduled_etl", "sources"?,
+"transform"?, "target"?}`, `{"type": "dag", "tasks", "sources"?}`, `{"flow": "path.py:attr", "parameters"?}`. Every
+one is a real flow run on the Prefect server of `PREFECT_API_URL`, which is read when Prefect is imported. With a
+`schedule` the output has `next_fire_times`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def prewarm() -> None:
     import prefect.task_engine  # noqa: F401
     import prefect.utilities.visualization  # noqa: F401
 
-    from . import dag, etl, flows, reference  # noqa: F401
+    from . import dag, etl, flows, reference, schedule  # noqa: F401
     from .tables import Tables
 
     @prefect.flow(name="warm")
@@ -50,8 +51,15 @@ def prewarm() -> None:
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:
+    from .schedule import next_fire_times
+
+    times = {"next_fire_times": await next_fire_times(task)} if task.task.get("schedule") else {}
+    return {**await _run(task, link), **times}
+
+
+async def _run(task: Task, link: Link) -> dict[str, Any]:
     kind = task.task.get("type")
-    if "flow" in task.task and kind in (None, "flow"):
+    if "flow" in task.task:
         from .reference import run_flow
 
         return await run_flow(task, link)

@@ -1,7 +1,7 @@
 """`etl` and `scheduled_etl`: a flow that extracts the sources side by side, transforms and loads.
 
 Output: `{"rows": {source: n}, "tables": {table: n}, "loaded": n, "target": {kind, path, tables}, "schema":
-{table: [{name, type}]}, "sample": {table: [rows]}, "flow_run": {id, name, url}, "next_fire_times"?: [...]}`.
+{table: [{name, type}]}, "sample": {table: [rows]}, "flow_run": {id, name, url}}`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,7 @@ async def run_etl(task: Task, link: Link) -> dict[str, Any]:
             outcome = await flows.execute(whole.flow(sources, statements, into), {"sources": names}, task)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    output = {**outcome.value, "flow_run": outcome.flow_run}
-    if task.task.get("schedule"):
-        output["next_fire_times"] = await _next_fire_times(task)
-    return output
+    return {**outcome.value, "flow_run": outcome.flow_run}
 
 
 class _Flow:
@@ -156,16 +153,6 @@ async def _all(steps: list[Any]) -> list[Any]:
 async def _may_pass(_task: Any, _task_run: Any, state: Any) -> bool:
     error = await state.aresult(raise_on_failure=False)
     return isinstance(error, StageError) and error.retryable
-
-
-async def _next_fire_times(task: Task) -> list[str]:
-    from prefect.server.schemas.schedules import CronSchedule
-
-    try:
-        schedule = CronSchedule(cron=task.task["schedule"], timezone=task.task.get("timezone") or "UTC")
-        return [moment.isoformat() for moment in await schedule.get_dates(5)]
-    except ValueError as error:
-        raise StageError("TASK_INVALID", str(error)[:500], field="schedule") from error
 
 
 def _workplace(task: Task) -> Path:
