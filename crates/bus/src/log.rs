@@ -218,8 +218,9 @@ impl Bus {
             .map_err(Error::new)?;
         Ok(messages
             .map(|message| {
-                let (message, acker) = message.map_err(Error::new)?.split();
-                let (position, delivery) = acked_info(&message)?;
+                let message = message.map_err(Error::new)?;
+                let (position, delivery) = place(&message)?;
+                let (message, acker) = message.split();
                 let execution = subjects::execution(&message.subject).ok_or(Error::NotFound)?;
                 Ok(InputDelivery { execution, position, delivery, acker })
             })
@@ -243,18 +244,10 @@ impl Bus {
     }
 }
 
-/// Stream sequence and delivery count out of a message's reply subject.
-pub(crate) fn acked_info(message: &async_nats::Message) -> Result<(u64, u32)> {
-    // $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or with domain
-    // and account hash before the stream, and a random token at the end.
-    let reply = message.reply.as_deref().unwrap_or_default();
-    let tokens: Vec<&str> = reply.split('.').collect();
-    let first = if tokens.len() > 9 { 6 } else { 4 };
-    let number = |n: usize| tokens.get(n).and_then(|token| token.parse::<u64>().ok());
-    match (number(first), number(first + 1)) {
-        (Some(delivered), Some(sequence)) => Ok((sequence, u32::try_from(delivered).unwrap_or(u32::MAX))),
-        _ => Err(Error::new(format!("message without JetStream metadata: {reply:?}"))),
-    }
+/// Stream sequence and delivery count of a message.
+pub(crate) fn place(message: &async_nats::jetstream::Message) -> Result<(u64, u32)> {
+    let info = message.info().map_err(Error::Nats)?;
+    Ok((info.stream_sequence, u32::try_from(info.delivered).unwrap_or(u32::MAX)))
 }
 
 /// Whether the same write may succeed a little later. `Other` holds "another write is in flight" (10164),

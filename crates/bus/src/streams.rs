@@ -34,8 +34,9 @@ impl Bus {
                 .map(str::to_owned)
                 .to_vec(),
             retention: RetentionPolicy::Limits,
-            // Never drop an old message to take a new one: a full stream refuses, and says so.
-            discard: DiscardPolicy::New,
+            // The server allows no other policy beside message schedules. Nothing is dropped all the same: the
+            // stream has no limit to exceed, and a full disk refuses.
+            discard: DiscardPolicy::Old,
             allow_message_schedules: true,
             allow_message_ttl: true,
             // The stream has no use for deduplication; the shortest window keeps its table small.

@@ -104,7 +104,7 @@ impl Bus {
             let mut batch = consumer.fetch().max_messages(wanted).messages().await.map_err(Error::new)?;
             while let Some(message) = batch.next().await {
                 let message = message.map_err(Error::Nats)?;
-                let (position, _) = log::acked_info(&message)?;
+                let (position, _) = log::place(&message)?;
                 if position >= end {
                     break;
                 }

@@ -72,8 +72,9 @@ impl TaskQueue {
         let Some(message) = batch.next().await else {
             return Ok(None);
         };
-        let (message, acker) = message.map_err(Error::Nats)?.split();
-        let (position, delivery) = log::acked_info(&message)?;
+        let message = message.map_err(Error::Nats)?;
+        let (position, delivery) = log::place(&message)?;
+        let (message, acker) = message.split();
         // A task's own time is of no use to a worker.
         let stored = self
             .bus

@@ -29,6 +29,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// How a coordinator is set up.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "coordinator")]
 pub struct Options {
     /// Where to serve gRPC and gRPC-Web; port 0 takes a free one
     #[arg(long, env = "MAHAVISHNU_LISTEN", default_value = "127.0.0.1:7433")]

@@ -17,6 +17,7 @@ use crate::SpanRelay;
 
 /// Logs and traces of a process.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "telemetry")]
 #[command(next_help_heading = "Telemetry")]
 pub struct Options {
     /// What to log: a level, or directives such as `info,mahavishnu_worker=debug`

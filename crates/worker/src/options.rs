@@ -7,6 +7,7 @@ use crate::Model;
 
 /// How a worker is set up.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "worker")]
 pub struct Options {
     /// NATS servers, separated by commas
     #[arg(long, env = "MAHAVISHNU_NATS_URL", default_value = "nats://127.0.0.1:4222")]

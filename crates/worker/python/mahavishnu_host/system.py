@@ -18,9 +18,11 @@ def redirect_standard_streams() -> None:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-    for stream in (sys.stdout, sys.stderr):
-        # A killed child must not take its last lines with it.
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    # Opened anew: the old objects remember what kind of file they were made for. Line by line, as a killed
+    # child must not take its last lines with it.
+    sys.stdin = open(0, closefd=False)
+    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
 
 
 def explain_crashes() -> None:

@@ -1,0 +1,5 @@
+//! The embedded Python sources are part of the program: cargo must see when they change.
+
+fn main() {
+    println!("cargo::rerun-if-changed=python");
+}
