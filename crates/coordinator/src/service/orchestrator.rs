@@ -91,7 +91,14 @@ impl OrchestratorService for Api {
         let draft = public::draft(request.into_inner().workflow).map_err(Error::Invalid)?;
         let workflow = draft.check(self.app.registry()).map_err(Error::Invalid)?;
         let plan = plan(&workflow, chrono::Utc::now());
-        Ok(Response::new(PlanResponse { plan: Some(json::to_struct_from(&plan)) }))
+        let mut engines: Vec<_> = workflow.stages.iter().map(|stage| &stage.engine).collect();
+        engines.sort_unstable();
+        engines.dedup();
+        engines.retain(|engine| self.app.workers().missing(engine).is_some());
+        Ok(Response::new(PlanResponse {
+            plan: Some(json::to_struct_from(&plan)),
+            engines_without_worker: engines.into_iter().map(ToString::to_string).collect(),
+        }))
     }
 
     async fn execute(
