@@ -24,7 +24,7 @@ from langgraph.types import Command
 
 from ...api import Approval, Link, Model, Paused, StageError, Task
 from ...summary import nearest, summarise
-from . import checkpoint, graph as graphs, nodes, workflow as workflows
+from . import checkpoint, context, graph as graphs, nodes, workflow as workflows
 
 NAME = "langgraph"
 PACKAGES = ("langgraph", "langgraph-checkpoint", "langchain-core", "langchain-openai")
@@ -34,7 +34,8 @@ _MODES = ["tasks", "messages", "custom"]
 
 
 def prewarm() -> None:
-    """Runs a small graph to its interrupt and beyond, so that a child finds all paths imported."""
+    """Runs a small graph to its interrupt, so that a child finds all paths imported."""
+    context.install()
 
     class Quiet(Link):
         async def progress(self, kind: str, name: str, data: Mapping[str, Any] | None = None) -> None: ...
