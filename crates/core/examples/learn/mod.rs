@@ -14,11 +14,11 @@ use mahavishnu_core::recommendation::analysis::{Analysis, Sink};
 use mahavishnu_core::recommendation::model::{ENGINES, Model};
 use mahavishnu_core::recommendation::plan::wanted;
 
-const EPOCHS: usize = 40;
+const EPOCHS: usize = 20;
 const RATE: f32 = 0.25;
 /// Pull to the prior, per description, by kind of feature: the more a feature says by itself, the less.
 const PULL_CONCEPT: f32 = 0.000_6;
-const PULL_WORD: f32 = 0.003;
+const PULL_WORD: f32 = 0.002;
 /// Words and pairs in fewer descriptions than this are left out.
 const LEAST: usize = 2;
 /// Weights below this are not shipped.
@@ -98,6 +98,8 @@ fn prior(name: &str) -> Row {
             "read.weak" | "ask" => [0.0, 0.0, 0.4, 0.0],
             "data" => [0.0, 0.0, 0.0, 0.4],
             "person" => [0.0, 0.4, 0.0, 0.0],
+            "pf.word" => [0.0, 0.0, 0.0, 2.5],
+            "lg.decide" => [0.0, 1.0, 0.0, 0.0],
             "cond" => [0.0, 0.3, 0.0, 0.0],
             "notify" | "chat" => [0.3, 0.0, 0.0, 0.0],
             "adj.time" => [0.0, 0.0, 0.0, 0.6],
@@ -108,6 +110,15 @@ fn prior(name: &str) -> Row {
                 _ => [0.0; 4],
             },
         },
+        ("s", "asks person" | "person must", _) => [0.0, 2.0, 0.0, 0.0],
+        ("s", "asks other", _) => [0.0, 1.0, 0.0, 0.0],
+        ("s", "asks agent", _) => [1.5, 0.0, 0.0, 0.0],
+        ("s", "source", _) => [0.0, 0.0, 1.2, 0.0],
+        ("s", "question", _) => [0.0, 0.0, 0.5, 0.0],
+        ("f", "person", _) => [0.0, 1.0, 0.0, 0.0],
+        ("s", "agent", _) => [0.8, 0.0, 0.0, 0.0],
+        ("m", "ag.write" | "ag.code" | "ag.call" | "notify", _) => [0.8, 0.0, 0.0, 0.0],
+        ("sc", "question", "doc.strong") => [0.0, 0.0, 1.5, 0.0],
         ("cc", "doc.strong", "read.strong" | "read.weak") | ("cc", "ask", "doc.strong") => [0.0, 0.0, 1.0, 0.0],
         ("cc", "doc.weak", "read.strong") => [0.0, 0.0, 0.7, 0.0],
         ("cc", "data", "pf.etl") => [0.0, 0.0, 0.0, 0.8],
@@ -126,7 +137,13 @@ fn may_speak(name: &str) -> [bool; ENGINES.len()] {
         "g" => Some(engine) == a,
         "c" => Some(engine) == a || engine == agent,
         "cc" => Some(engine) == a || Some(engine) == b || engine == agent,
-        "n" => engine == agent,
+        "n" | "!" | "^" => engine == agent,
+        "f" | "m" => engine == agent || Some(engine) == a,
+        "s" | "sc" => match parts[1] {
+            "question" | "source" => engine == agent || engine == 2,
+            "asks agent" | "agent" => engine == agent,
+            _ => engine <= 1,
+        },
         "cue" => engine <= 1,
         _ => true,
     })
@@ -149,6 +166,16 @@ fn own(concept: &str) -> Option<usize> {
     }
 }
 
+/// How much a feature may speak against an engine.
+fn floor(name: &str) -> f32 {
+    match name.split('\t').next() {
+        Some("w" | "b") => -0.4,
+        Some("cc") => -0.5,
+        Some("f" | "sc") => -1.0,
+        _ => f32::MIN,
+    }
+}
+
 /// Learns weights; the answer is the text of a weights file, without its calibration.
 pub fn learn(items: &[&Item]) -> String {
     let mut names = Names::default();
@@ -163,8 +190,9 @@ pub fn learn(items: &[&Item]) -> String {
         names.names.iter().zip(&names.seen).map(|(name, seen)| *seen >= LEAST || name.starts_with("c\t")).collect();
     let pulls: Vec<f32> = names.names.iter().map(|name| if name.starts_with(['w', 'b']) && !name.starts_with("bias") { PULL_WORD } else { PULL_CONCEPT }).collect();
     let speaks: Vec<[bool; ENGINES.len()]> = names.names.iter().map(|name| may_speak(name)).collect();
+    let floors: Vec<f32> = names.names.iter().map(|name| floor(name)).collect();
     let mut weights = priors.clone();
-    let mut squares = vec![[1e-2_f32; ENGINES.len()]; weights.len()];
+    let mut squares = vec![[0.5_f32; ENGINES.len()]; weights.len()];
     let mut order: Vec<usize> = (0..samples.len()).collect();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..EPOCHS {
@@ -184,7 +212,9 @@ pub fn learn(items: &[&Item]) -> String {
                     }
                     let gradient = error + pulls[feature] * (weights[feature][engine] - priors[feature][engine]) * 10.0;
                     squares[feature][engine] += gradient * gradient;
-                    weights[feature][engine] -= RATE * gradient / squares[feature][engine].sqrt();
+                    let weight = weights[feature][engine] - RATE * gradient / squares[feature][engine].sqrt();
+                    // A word that others use for other things must not silence an engine.
+                    weights[feature][engine] = weight.max(floors[feature]);
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Public for the training program: it must see the very features that the model sees.
 
-use super::clause::{Clause, clauses};
+use super::clause::{Clause, Cue, clauses};
 use super::lexicon::{Hit, Lexicon};
 use super::negation::denied;
 use super::order::places;
@@ -22,6 +22,8 @@ pub struct Analysis {
     pub places: Vec<usize>,
     /// Whether each token is, or may be, part of a name.
     pub names: Vec<bool>,
+    /// Whether each token is only what something is about: `papers on scheduling`, `an email about the approval`.
+    pub topics: Vec<bool>,
 }
 
 /// Takes features, each a kind and up to two parts, with the token that it hangs on.
@@ -34,18 +36,22 @@ impl Analysis {
     /// Reads a description.
     pub fn new(text: &str) -> Self {
         let tokens = tokens(text);
-        let hits = Lexicon::builtin().hits(&tokens);
+        let mut hits = Lexicon::builtin().hits(&tokens);
+        adverbs(&tokens, &mut hits);
         let mut clauses = clauses(&tokens, &hits);
         let denied = denied(&tokens, &mut clauses);
         let places = places(&tokens, &clauses);
         let names = names(&tokens, text);
-        Self { tokens, hits, clauses, denied, places, names }
+        let topics = topics(&tokens, &hits, &clauses);
+        Self { tokens, hits, clauses, denied, places, names, topics }
     }
 
     /// The features of a clause.
     pub fn clause_features(&self, clause: &Clause, sink: &mut impl Sink) {
         let lexicon = Lexicon::builtin();
-        sink.feature("cue", clause.cue.name(), "", clause.first);
+        if !matches!(clause.cue, Cue::Start | Cue::None) {
+            sink.feature("cue", clause.cue.name(), "", clause.first);
+        }
         let mut before: Option<&str> = None;
         for n in clause.first..clause.last {
             let Some(token) = self.tokens.get(n).filter(|token| token.is_word() && !is_stop_word(&token.lower)) else { continue };
@@ -61,14 +67,32 @@ impl Analysis {
             }
             before = Some(&token.stem);
         }
+        if let Some(n) = self.question(clause) {
+            sink.feature("s", "question", "", n);
+            for hit in self.hits_in(clause).filter(|hit| self.counts(hit)) {
+                sink.feature("sc", "question", lexicon.name(hit.concept), n);
+            }
+        }
+        if let Some(n) = self.source(clause) {
+            sink.feature("s", "source", "", n);
+        }
+        if let Some((who, n)) = self.delegates(clause) {
+            sink.feature("s", who, "", n);
+        }
         let inside: Vec<&Hit> = self.hits_in(clause).collect();
+        if let Some(hit) = inside.iter().find(|hit| self.counts(hit)).filter(|hit| self.leads(clause, hit.first)) {
+            sink.feature("f", lexicon.name(hit.concept), "", hit.first);
+            if self.is_ordered(clause) {
+                sink.feature("m", lexicon.name(hit.concept), "", hit.first);
+            }
+        }
         for (k, hit) in inside.iter().enumerate() {
             let name = lexicon.name(hit.concept);
             if self.is_denied(hit.last) {
                 sink.feature("!", name, "", hit.last);
                 continue;
             }
-            if self.is_name(hit.first) {
+            if !self.counts(hit) {
                 sink.feature("^", name, "", hit.first);
                 continue;
             }
@@ -131,7 +155,82 @@ impl Analysis {
 
     /// Whether a phrase is meant: neither denied nor a name.
     pub fn counts(&self, hit: &Hit) -> bool {
-        !self.is_denied(hit.last) && !self.is_name(hit.first)
+        !self.is_denied(hit.last) && !self.is_name(hit.first) && !(self.is_topic(hit.first) && may_be_topic(hit))
+    }
+
+    /// The question word that a clause begins with.
+    fn question(&self, clause: &Clause) -> Option<usize> {
+        let asks = |n: &usize| {
+            let lower = self.tokens.get(*n).map_or("", |token| token.lower.as_str());
+            matches!(lower, "which" | "what" | "where" | "who" | "how" | "why" | "does" | "do" | "has" | "did")
+        };
+        let starts = |n: &usize| n.checked_sub(1).and_then(|n| self.tokens.get(n)).is_none_or(|token| !token.is_word());
+        clause.first.checked_sub(1).into_iter().chain([clause.first]).find(|n| asks(n) && starts(n))
+    }
+
+    /// A document that something is made from: `use the specs`, `from the leaflet`.
+    fn source(&self, clause: &Clause) -> Option<usize> {
+        let lexicon = Lexicon::builtin();
+        let lower = |n: usize| self.tokens.get(n).map_or("", |token| token.lower.as_str());
+        let before = |hit: &&Hit| {
+            let words = hit.first.saturating_sub(4).max(clause.first.saturating_sub(1))..hit.first;
+            words.into_iter().any(|n| matches!(lower(n), "use" | "using" | "from" | "based" | "with" | "per" | "see" | "in"))
+        };
+        let mut documents = self.hits_in(clause).filter(|hit| lexicon.name(hit.concept) == "doc.strong" && self.counts(hit));
+        documents.find(|hit| before(hit)).map(|hit| hit.first)
+    }
+
+    /// Whether a clause is what happens before or after the one beside it: `once X is done, deploy`.
+    fn is_ordered(&self, clause: &Clause) -> bool {
+        let orders = |other: &Clause| matches!(other.cue, Cue::Prior | Cue::Later) && other.sentence == clause.sentence;
+        let Some(n) = self.clauses.iter().position(|other| other.first == clause.first) else { return false };
+        let beside = n.checked_sub(1).into_iter().chain([n + 1]).filter_map(|n| self.clauses.get(n));
+        !orders(clause) && beside.into_iter().any(orders)
+    }
+
+    /// Who is made to act in a clause (`have the supervisor check it`, `a doctor must review`), and where.
+    fn delegates(&self, clause: &Clause) -> Option<(&'static str, usize)> {
+        let lexicon = Lexicon::builtin();
+        let lower = |n: usize| self.tokens.get(n).map_or("", |token| token.lower.as_str());
+        let person = |from: usize, to: usize| {
+            self.hits_in(clause).any(|hit| from <= hit.first && hit.last < to && lexicon.name(hit.concept) == "person")
+        };
+        for n in clause.first..clause.last {
+            if self.is_denied(n) {
+                continue;
+            }
+            if matches!(lower(n), "have" | "let" | "lets" | "has" | "ask" | "asks" | "get" | "make" | "having" | "letting") {
+                let to = (n + 5).min(clause.last);
+                let other = !matches!(lower(n + 1), "to" | "been" | "it" | "us" | "me" | "them" | "him" | "her" | "you" | "i" | "no" | "not" | "we");
+                if (n + 1..to).any(|k| matches!(lower(k), "agent" | "bot" | "model" | "llm" | "assistant" | "ai")) {
+                    return Some(("asks agent", n));
+                }
+                if person(n + 1, to) {
+                    return Some(("asks person", n));
+                }
+                if other && matches!(lower(n), "have" | "let" | "ask") && n == clause.first {
+                    return Some(("asks other", n));
+                }
+            }
+            let agent = matches!(lower(n), "agent" | "bot" | "assistant") && matches!(lower(n.wrapping_sub(1)), "an" | "the" | "a" | "our" | "one" | "single" | "simple");
+            if agent {
+                return Some(("agent", n));
+            }
+            let must = matches!(lower(n), "must" | "should" | "decides" | "chooses" | "picks" | "may" | "has" | "needs" | "have" | "can" | "checks" | "reviews" | "wants");
+            if must && person(n.saturating_sub(3).max(clause.first), n) {
+                return Some(("person must", n));
+            }
+        }
+        None
+    }
+
+    /// Whether nothing but words without a meaning stands before `n` in its clause.
+    fn leads(&self, clause: &Clause, n: usize) -> bool {
+        self.tokens.get(clause.first..n).is_some_and(|words| words.iter().all(|word| is_stop_word(&word.lower)))
+    }
+
+    fn is_topic(&self, n: usize) -> bool {
+        self.topics.get(n).copied().unwrap_or(false)
     }
 
     fn is_denied(&self, n: usize) -> bool {
@@ -140,6 +239,22 @@ impl Analysis {
 
     fn is_name(&self, n: usize) -> bool {
         self.names.get(n).copied().unwrap_or(false)
+    }
+}
+
+/// `daily` is only an adjective before a noun (`a daily planner`), and a schedule otherwise (`compute it daily`).
+fn adverbs(tokens: &[Token], hits: &mut [Hit]) {
+    let lexicon = Lexicon::builtin();
+    let (Some(adjective), Some(schedule)) = (lexicon.concept("adj.time"), lexicon.concept("pf.sched")) else { return };
+    let acting = |hit: &&Hit| ["read.", "ag.", "pf.etl", "ask", "notify"].iter().any(|start| lexicon.name(hit.concept).starts_with(start));
+    let acts: Vec<usize> = hits.iter().filter(acting).map(|hit| hit.first).collect();
+    for hit in hits.iter_mut().filter(|hit| hit.concept == adjective && hit.first == hit.last) {
+        let opens = hit.first.checked_sub(1).and_then(|n| tokens.get(n)).is_none_or(|before| !before.is_word());
+        let adverb = tokens.get(hit.last + 1).is_none_or(|next| !next.is_word() || is_stop_word(&next.lower));
+        // `Weekly retrieve the news`
+        if adverb || (opens && acts.contains(&(hit.last + 1))) {
+            hit.concept = schedule;
+        }
     }
 }
 
@@ -176,6 +291,66 @@ fn names(tokens: &[Token], text: &str) -> Vec<bool> {
         }
     }
     names
+}
+
+/// Tokens after `about`, `mention`, `paper on` and the like, to the end of the clause.
+fn topics(tokens: &[Token], hits: &[Hit], clauses: &[Clause]) -> Vec<bool> {
+    let lexicon = Lexicon::builtin();
+    let mut topics = vec![false; tokens.len()];
+    let document = |n: usize| hits.iter().any(|hit| hit.last == n && lexicon.name(hit.concept).starts_with("doc."));
+    let lower = |n: usize| tokens.get(n).map_or("", |token| token.lower.as_str());
+    let cites = |clause: &Clause| (clause.first..clause.last).any(|n| lower(n) == "according" && lower(n + 1) == "to");
+    // `List the conditions for approval in the regulation`
+    let reads = |clause: &Clause, head: Option<usize>| {
+        let inside = |hit: &&Hit| clause.first <= hit.first && hit.last < clause.last;
+        let named = |hit: &Hit| lexicon.name(hit.concept);
+        let reading = hits.iter().any(|hit| Some(hit.first) == head && (named(hit).starts_with("read.") || named(hit) == "ask" || lower(hit.first) == "list"));
+        let wh = matches!(lower(clause.first), "which" | "what" | "where" | "does" | "do" | "how" | "why");
+        (reading || wh) && hits.iter().filter(inside).any(|hit| named(hit).starts_with("doc."))
+    };
+    for clause in clauses {
+        // What is written may be named after anything: `write a toast for the approvals clerk`.
+        let head = (clause.first..clause.last).find(|n| tokens.get(*n).is_some_and(|token| !is_stop_word(&token.lower)));
+        let writes = head.is_some_and(|n| hits.iter().any(|hit| hit.first == n && lexicon.name(hit.concept) == "ag.write") || is_fix(tokens.get(n)));
+        // `According to the agreement, who may approve it?`
+        let mut inside = clauses.iter().any(|other| other.sentence == clause.sentence && cites(other)) || reads(clause, head);
+        for n in clause.first..clause.last {
+            let lower = tokens.get(n).map_or("", |token| token.lower.as_str());
+            let after_text = n > clause.first && (document(n - 1) || is_talk(tokens.get(n - 1)));
+            if inside || (writes && head.is_some_and(|head| n > head)) {
+                mark(&mut topics, n);
+            }
+            inside |= match lower {
+                "about" | "regarding" | "concerning" | "mention" | "mentions" | "mentioning" | "discuss" | "discusses" | "entitled" => true,
+                "on" | "covering" | "for" => after_text && lower != "for" || (lower == "for" && is_talk(n.checked_sub(1).and_then(|n| tokens.get(n)))),
+                _ => false,
+            };
+        }
+    }
+    topics
+}
+
+fn is_fix(token: Option<&Token>) -> bool {
+    let lower = token.map_or("", |token| token.lower.as_str());
+    matches!(lower, "fix" | "implement" | "refactor" | "rename" | "add" | "name" | "explain" | "describe" | "turn" | "convert" | "translate")
+}
+
+/// Texts that are written, not read.
+fn is_talk(token: Option<&Token>) -> bool {
+    let lower = token.map_or("", |token| token.lower.as_str());
+    matches!(
+        lower,
+        "talk" | "webinar" | "post" | "speech" | "poem" | "slogan" | "tagline" | "haiku" | "story" | "headline" | "tweet" | "ad" | "copy" | "name" | "names"
+            | "blurb" | "lecture" | "workshop" | "joke" | "limerick" | "logo" | "banner" | "presentation" | "course" | "quiz"
+    )
+}
+
+/// What is read stays what is read, and a time stays a time, even where something is spoken about.
+fn may_be_topic(hit: &Hit) -> bool {
+    const TIMES: [&str; 1] = ["pf.sched"];
+    let name = Lexicon::builtin().name(hit.concept);
+    // A schedule is a time of its own (`nightly`), or only the word `schedule`.
+    !TIMES.contains(&name) && (name.starts_with("lg.") || name == "person" || name.starts_with("pf.") || matches!(name, "ag.write" | "ag.code" | "ag.call"))
 }
 
 fn mark(names: &mut [bool], n: usize) {

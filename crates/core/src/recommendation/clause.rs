@@ -1,6 +1,6 @@
 //! Clauses: the parts of a description, what binds each to the one before it, and which words are denied.
 //!
-//! A clause ends at punctuation, at a word of order (`then`, `before`, `once`), at a relative, and at `and` or `or`
+//! A clause ends at punctuation, at a word of order (`then`, `before`, `once`), at a relative, and at `and`
 //! when what follows is an action of its own.
 
 use super::lexicon::{Hit, Lexicon};
@@ -57,6 +57,10 @@ const OPENERS: &[(&str, Cue)] = &[
     ("as soon as", Cue::Prior),
     ("in order to", Cue::None),
     ("from there on", Cue::Then),
+    ("from then on", Cue::Then),
+    ("when that done", Cue::Then),
+    ("once that done", Cue::Then),
+    ("when it done", Cue::Then),
     ("but not before", Cue::Prior),
     ("not before", Cue::Prior),
     ("only after", Cue::Prior),
@@ -142,6 +146,7 @@ const OPENERS: &[(&str, Cue)] = &[
     ("assuming", Cue::Prior),
     ("pending", Cue::Prior),
     ("if", Cue::Prior),
+    ("using", Cue::Prior),
     ("which", Cue::None),
     ("who", Cue::None),
     ("while", Cue::None),
@@ -158,8 +163,8 @@ const OPENERS: &[(&str, Cue)] = &[
 ];
 
 /// A word after `and` that is a noun or adjective more often than an action does not open a clause.
-const ACTION_CONCEPTS: [&str; 14] = [
-    "lg.approve", "lg.human", "lg.branch", "lg.state", "lg.loop", "person", "pf.etl", "pf.sched", "read.strong",
+const ACTION_CONCEPTS: [&str; 15] = [
+    "lg.decide", "lg.approve", "lg.human", "lg.branch", "lg.state", "lg.loop", "person", "pf.etl", "pf.sched", "read.strong",
     "ag.write", "ag.code", "ag.call", "notify", "read.weak",
 ];
 
@@ -183,6 +188,15 @@ pub fn clauses(tokens: &[Token], hits: &[Hit]) -> Vec<Clause> {
                 n += 1;
             }
             _ => {
+                if token.lower == "first" && n > open.first && ends_here(tokens, n + 1) {
+                    open.cue = Cue::First;
+                }
+                // `only once X is done should Y`
+                if open.cue == Cue::Prior && n > open.first + 2 && turns(tokens, n) {
+                    close(&mut clauses, &mut open, n, n + 1, Cue::None);
+                    n += 1;
+                    continue;
+                }
                 let Some((cue, words)) = opener(tokens, hits, n) else {
                     n += 1;
                     continue;
@@ -190,7 +204,9 @@ pub fn clauses(tokens: &[Token], hits: &[Hit]) -> Vec<Clause> {
                 let strict = is_strict(tokens, n, words);
                 // An opener just after a pause says what the pause left open.
                 if open.first == n || only_fillers(tokens, open.first, n) {
-                    open.cue = merge(open.cue, cue);
+                    // `X, and if C, Y`: the condition opens something new and says nothing of X.
+                    let new = cue == Cue::Prior && !strict && joined(tokens, open.first, n) && !clauses.is_empty();
+                    open.cue = if new { Cue::Then } else { merge(open.cue, cue) };
                     open.strict |= strict;
                     open.first = n + words;
                 } else {
@@ -216,6 +232,12 @@ fn close(clauses: &mut Vec<Clause>, open: &mut Clause, last: usize, next: usize,
     open.first = next;
 }
 
+/// Whether the words up to `n` join a clause to the one before.
+fn joined(tokens: &[Token], first: usize, n: usize) -> bool {
+    let words = tokens.get(first.saturating_sub(1)..n).unwrap_or_default();
+    words.iter().any(|word| matches!(word.lower.as_str(), "and" | "but" | "then"))
+}
+
 /// The cue that says more wins.
 fn merge(old: Cue, new: Cue) -> Cue {
     match (old, new) {
@@ -236,8 +258,24 @@ fn opener(tokens: &[Token], hits: &[Hit], n: usize) -> Option<(Cue, usize)> {
     if hits.iter().any(|hit| hit.first <= n && n <= hit.last && hit.last > hit.first && lexicon.name(hit.concept) == "pf.sched") {
         return None;
     }
-    if matches!(token.lower.as_str(), "and" | "or") {
+    if token.lower == "and" {
         return opens_action(tokens, hits, n).then_some((Cue::None, 1));
+    }
+    // `With the permission obtained, run the export.`
+    let opens = n.checked_sub(1).and_then(|n| tokens.get(n)).is_none_or(|before| before.kind == Kind::Stop);
+    if token.lower == "with" && opens {
+        return Some((Cue::Prior, 1));
+    }
+    // `use the specs to write`: what is read, then what is made of it.
+    if token.lower == "to" && makes(hits, n + 1) && reads(hits, n) {
+        return Some((Cue::Then, 1));
+    }
+    // `X needs Y first` is `Y, X`.
+    if matches!(token.lower.as_str(), "needs" | "need" | "requires" | "require" | "takes" | "awaits") && says_first(tokens, n) {
+        return Some((Cue::Prior, 1));
+    }
+    if token.lower == "first" && ends_here(tokens, n + 1) {
+        return None;
     }
     let before = n.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
     let (text, cue) = OPENERS.iter().find(|(text, _)| {
@@ -245,6 +283,8 @@ fn opener(tokens: &[Token], hits: &[Hit], n: usize) -> Option<(Cue, usize)> {
         words.all(|(k, word)| tokens.get(n + k).is_some_and(|token| token.kind == Kind::Word && token.lower == word))
     })?;
     match *text {
+        // `tell me which`, `decide who`: what is asked, not an aside.
+        "which" | "who" if tokens.get(n.wrapping_sub(1)).is_none_or(Token::is_word) => return None,
         // `the following documents`, `the first page`, `the next step`, `at first`
         "following" | "first" | "next" | "later" | "provided" | "pending" if is_modifier(before) => return None,
         "so" if tokens.get(n + 1).is_some_and(|token| matches!(token.lower.as_str(), "far" | "called" | "much" | "many")) => return None,
@@ -260,6 +300,15 @@ fn is_modifier(before: &str) -> bool {
 /// Whether `and` opens a clause: within the next two words something acts or decides.
 fn opens_action(tokens: &[Token], hits: &[Hit], n: usize) -> bool {
     let lexicon = Lexicon::builtin();
+    let next = tokens.get(n + 1).map_or("", |token| token.lower.as_str());
+    let asks = matches!(
+        next,
+        "let" | "have" | "has" | "get" | "gets" | "ask" | "asks" | "require" | "requires" | "obtain" | "wait" | "waits" | "hold" | "send" | "sends" | "put"
+            | "leave" | "hand" | "hands" | "keep" | "tell" | "store" | "when" | "if" | "once" | "afterwards" | "finally" | "after" | "only" | "make" | "run" | "use" | "return"
+    );
+    if asks {
+        return true;
+    }
     let mut near = hits.iter().filter(|hit| hit.first == n + 1 || (hit.first == n + 2 && short(tokens, n + 1)));
     near.any(|hit| ACTION_CONCEPTS.contains(&lexicon.name(hit.concept)))
 }
@@ -267,6 +316,33 @@ fn opens_action(tokens: &[Token], hits: &[Hit], n: usize) -> bool {
 fn short(tokens: &[Token], n: usize) -> bool {
     let lower = tokens.get(n).map_or("", |token| token.lower.as_str());
     matches!(lower, "a" | "an" | "the" | "our" | "to" | "get" | "have" | "let" | "ask" | "must" | "should" | "it" | "is" | "are" | "be" | "only" | "also" | "my" | "their" | "some" | "one" | "automatically" | "will" | "needs")
+}
+
+/// `should the agent`, `may we`: the verb before who does it.
+fn turns(tokens: &[Token], n: usize) -> bool {
+    let at = |n: usize| tokens.get(n).map_or("", |token| token.lower.as_str());
+    matches!(at(n), "should" | "may" | "must" | "can" | "do" | "does" | "will" | "is") && matches!(at(n + 1), "the" | "an" | "a" | "we" | "it" | "our" | "i" | "they")
+}
+
+fn makes(hits: &[Hit], n: usize) -> bool {
+    let lexicon = Lexicon::builtin();
+    hits.iter().any(|hit| hit.first == n && matches!(lexicon.name(hit.concept), "ag.write" | "ag.code"))
+}
+
+/// Whether something to read stands shortly before `n`.
+fn reads(hits: &[Hit], n: usize) -> bool {
+    let lexicon = Lexicon::builtin();
+    hits.iter().any(|hit| hit.last < n && hit.last + 6 > n && lexicon.name(hit.concept) == "doc.strong")
+}
+
+fn ends_here(tokens: &[Token], n: usize) -> bool {
+    tokens.get(n).is_none_or(|token| !token.is_word())
+}
+
+/// Whether the part that begins at `n` ends with `first` or `beforehand`.
+fn says_first(tokens: &[Token], n: usize) -> bool {
+    let part = tokens.iter().skip(n).take_while(|token| token.is_word());
+    part.last().is_some_and(|token| matches!(token.lower.as_str(), "first" | "beforehand"))
 }
 
 fn only_fillers(tokens: &[Token], first: usize, n: usize) -> bool {

@@ -124,7 +124,8 @@ fn goes_on(tokens: &[Token], clause: &Clause) -> bool {
     let words = clause.last.saturating_sub(clause.first);
     let opener = clause.first.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
     let first = tokens.get(clause.first).map_or("", |token| token.lower.as_str());
-    clause.cue == Cue::None && (matches!(opener, "or" | "nor") || matches!(first, "or" | "nor") || words <= 2)
+    let listed = tokens.iter().take(clause.last).skip(clause.first).take(4).any(|token| matches!(token.lower.as_str(), "or" | "nor"));
+    clause.cue == Cue::None && (matches!(opener, "or" | "nor") || matches!(first, "or" | "nor") || words <= 2 || listed)
 }
 
 fn ends_scope(word: &str) -> bool {

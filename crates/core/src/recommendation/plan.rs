@@ -66,7 +66,7 @@ fn strongest_token(analysis: &Analysis, scored: &Scored, clause: usize, engine: 
 fn schedule(analysis: &Analysis, scored: &Scored, clause: usize) -> Option<usize> {
     let lexicon = Lexicon::builtin();
     let own = analysis.clauses.get(clause)?;
-    let timed = analysis.hits_in(own).any(|hit| lexicon.name(hit.concept) == "pf.sched" && analysis.counts(hit));
+    let timed = analysis.hits_in(own).any(|hit| matches!(lexicon.name(hit.concept), "pf.sched" | "pf.word") && analysis.counts(hit));
     if !timed {
         return None;
     }

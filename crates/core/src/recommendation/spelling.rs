@@ -26,13 +26,14 @@ pub fn correct(word: &str) -> Option<&'static str> {
     if word.len() < 4 || word.len() > 24 || !word.bytes().all(|b| b.is_ascii_lowercase()) || speller.is_known(word) {
         return None;
     }
-    nearest(speller, word)
+    nearest(speller, word).or_else(|| inflections(word).filter(|base| base.len() > 3).find_map(|base| nearest(speller, base)))
 }
 
 /// Whether a word could be taken for a misspelt one, for making the list of common words that must not be.
 pub fn is_confusable(word: &str) -> bool {
     let speller = speller();
-    word.bytes().all(|b| b.is_ascii_lowercase()) && !speller.is_target(word) && nearest(speller, word).is_some()
+    let near = |word: &str| nearest(speller, word).is_some();
+    word.bytes().all(|b| b.is_ascii_lowercase()) && !speller.is_target(word) && (near(word) || inflections(word).any(near))
 }
 
 fn nearest(speller: &'static Speller, word: &str) -> Option<&'static str> {
@@ -46,6 +47,10 @@ fn nearest(speller: &'static Speller, word: &str) -> Option<&'static str> {
                 continue;
             }
             let distance = strsim::osa_distance(word, target);
+            // Of four letters only two that changed places are believed.
+            if word.len() == 4 && target.len() == 4 && letters != *bits {
+                continue;
+            }
             if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
                 best = Some((distance, target));
             }
@@ -58,7 +63,6 @@ fn nearest(speller: &'static Speller, word: &str) -> Option<&'static str> {
 fn allowed(word: usize, target: usize) -> usize {
     match (word, target) {
         (..=3, _) | (_, ..=3) => 0,
-        (4, ..=4) => 0,
         (4..=7, _) => 1,
         _ => 2,
     }
@@ -81,7 +85,7 @@ impl Speller {
 
 /// What is left without a common ending.
 fn inflections(word: &str) -> impl Iterator<Item = &str> {
-    ["s", "es", "d", "ed", "ing", "er", "ers", "ly"].into_iter().filter_map(|ending| word.strip_suffix(ending))
+    ["s", "es", "d", "ed", "ing", "er", "ers", "r", "rs", "ly"].into_iter().filter_map(|ending| word.strip_suffix(ending))
 }
 
 fn speller() -> &'static Speller {

@@ -63,7 +63,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
         let mut end = start + c.len_utf8();
         while let Some(&(at, next)) = chars.peek() {
             let inside = next.is_alphanumeric() || (is_apostrophe(next) && followed_by_letter(text, at, next));
-            let time = matches!(next, ':' | '.') && c.is_ascii_digit() && followed_by_digit(text, at);
+            let time = matches!(next, ':' | '.' | ',') && c.is_ascii_digit() && followed_by_digit(text, at);
             if !inside && !time {
                 break;
             }
@@ -116,9 +116,19 @@ fn stem_of(lower: &str, stemmer: &Stemmer) -> String {
     match lower {
         "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine" | "ten" | "twelve" | "fifteen" | "twenty"
         | "thirty" | "forty" | "fifty" | "sixty" | "ninety" => NUMBER.to_owned(),
+        // The stemmer would make `week` of `weekly`, but only one of them is a schedule.
+        "hourly" | "nightly" | "weekly" | "biweekly" | "fortnightly" | "monthly" | "quarterly" | "yearly" => lower.to_owned(),
         _ if lower.starts_with(|c: char| c.is_ascii_digit()) => NUMBER.to_owned(),
+        _ if is_derived(lower) => lower.strip_suffix('s').unwrap_or(lower).to_owned(),
         _ => stem(stemmer, lower),
     }
+}
+
+/// Nouns that the stemmer would take for their verb: a reviewer is a person, a review may be a text.
+fn is_derived(lower: &str) -> bool {
+    const ENDINGS: [&str; 9] = ["er", "or", "al", "ive", "ment", "ation", "ist", "ance", "ion"];
+    let singular = lower.strip_suffix('s').unwrap_or(lower);
+    singular.len() > 4 && ENDINGS.iter().any(|ending| singular.ends_with(ending))
 }
 
 fn blank(kind: Kind, start: usize, end: usize) -> Token {

@@ -55,7 +55,7 @@ pub fn stems(text: &str) -> Vec<String> {
 /// The stem of a word in lower case. Unlike the stemmer alone it also takes the plural off an abbreviation (`pdfs`).
 pub fn stem(stemmer: &Stemmer, word: &str) -> String {
     match word.strip_suffix('s') {
-        Some(rest) if rest.len() > 1 && !rest.contains(['a', 'e', 'i', 'o', 'u', 'y', 's', '\'']) => rest.to_owned(),
+        Some(rest) if rest.len() > 2 && !rest.contains(['a', 'e', 'i', 'o', 'u', 'y', 's', '\'']) => rest.to_owned(),
         _ => stemmer.stem(word).into_owned(),
     }
 }
