@@ -41,7 +41,7 @@ pub const MAX_NESTING: u16 = 24;
 /// Longest chain of operators, selections and calls that depend on each other.
 pub const MAX_DEPTH: usize = 100;
 /// What one evaluation may spend: about one unit for each value or 16 bytes of text that it touches.
-pub const FUEL: u64 = 2_000_000;
+pub const FUEL: u64 = 1_000_000;
 
 /// A parsed expression.
 #[derive(Clone)]

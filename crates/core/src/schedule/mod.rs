@@ -16,17 +16,18 @@ mod tests;
 
 use std::str::FromStr;
 
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use chrono_tz::Tz;
-use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+use croner::{Cron, Weekday};
 
 use crate::violation::{Reason, Violations, nearest};
 
 /// Longest cron text, in bytes.
 const MAX_LENGTH: usize = 128;
-/// Where the search begins that tells a schedule that fires from one that never does.
-const ANCHOR_YEAR: i32 = 2024;
+/// Every day of the year has fallen on every day of the week within these years, the 29th of February included.
+const CALENDAR_START: i32 = 2024;
+const CALENDAR_YEARS: i32 = 28;
 
 /// When something starts again and again.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,9 +98,18 @@ fn read(text: &str) -> Result<Cron, String> {
         .build()
         .parse(text)
         .map_err(|error| format!("{text:?} is not a cron expression ({error}): {FORM}"))?;
-    let anchor = Utc.with_ymd_and_hms(ANCHOR_YEAR, 1, 1, 0, 0, 0).single();
-    let fires = anchor.is_some_and(|anchor| cron.find_next_occurrence(&anchor, true).is_ok());
-    if fires { Ok(cron) } else { Err(format!("{text:?} never fires: no such day exists")) }
+    if fires(&cron) { Ok(cron) } else { Err(format!("{text:?} never fires: no such day exists")) }
+}
+
+/// Whether some day is one of its days. Searching for the next instant would tell too, after looking at every day
+/// of three thousand years; [`CALENDAR_YEARS`] show all days there are.
+fn fires(cron: &Cron) -> bool {
+    let first = NaiveDate::from_ymd_opt(CALENDAR_START, 1, 1).unwrap_or_default();
+    first.iter_days().take_while(|day| day.year() < CALENDAR_START + CALENDAR_YEARS).any(|day| {
+        let weekday = Weekday::from_days_from_sunday(day.weekday().num_days_from_sunday());
+        let matches = cron.pattern.day_match(day.year(), day.month(), day.day(), weekday);
+        cron.pattern.month_match(day.month()).unwrap_or(false) && matches.unwrap_or(false)
+    })
 }
 
 fn unknown_zone(name: &str) -> String {

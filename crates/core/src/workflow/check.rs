@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::id::{EngineName, StageId};
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
@@ -54,12 +56,15 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
     let before = graph.before();
     let ordered = graph.ordered();
     let by_id = ids::by_id(&ids);
+    let input = ("input".to_owned(), Value::Object(draft.input.clone()));
+    let known: Map<_, _> =
+        [input, ("repos".to_owned(), Value::from(draft.repos.clone()))].into_iter().collect();
     let mut stages = Vec::new();
     for (n, stage) in draft.stages.iter().enumerate() {
         let path = item("stages", n);
         let engine = engine(stage, &path, engines, violations);
         let reads = Reads {
-            draft,
+            known: &known,
             ids: &ids,
             by_id: &by_id,
             own: n,

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::expression::{Expression, Template};
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
-use super::Draft;
 use super::fields::quoted;
 use super::graph::Set;
 
@@ -18,7 +17,8 @@ const STAGE_MEMBERS: &[&str] = &["output", "state"];
 
 /// What one stage may read.
 pub(super) struct Reads<'a> {
-    pub draft: &'a Draft,
+    /// The variables that are known before anything runs.
+    pub known: &'a Map<String, Value>,
     /// The stages in order, for hints, and by id.
     pub ids: &'a [String],
     pub by_id: &'a HashMap<&'a str, usize>,
@@ -116,10 +116,7 @@ impl Reads<'_> {
     fn known_now(&self, expression: &Expression, field: &str, violations: &mut Violations) {
         let roots = expression.references().roots;
         if roots.len() == 1 && (roots.contains("input") || roots.contains("repos")) {
-            let mut variables = Map::new();
-            variables.insert("input".to_owned(), Value::Object(self.draft.input.clone()));
-            variables.insert("repos".to_owned(), json!(self.draft.repos));
-            if let Some(path) = expression.missing_path(&variables) {
+            if let Some(path) = expression.missing_path(self.known) {
                 violations.push(field, Reason::UnknownReference, format!("{path} is not there"));
             }
         }
