@@ -7,9 +7,11 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::jetstream::message::Acker;
+use async_nats::jetstream::{self, AckKind};
+use async_nats::{StatusCode, Subject};
 use futures::StreamExt as _;
 use mahavishnu_core::execution::{Fact, Task};
 use mahavishnu_core::id::{EngineName, ExecutionId};
@@ -18,6 +20,8 @@ use crate::{Bus, Error, Result, Trace, log, streams};
 
 /// How long one request for a task waits before it is repeated.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often the server says that it still knows of a request.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The tasks of one engine.
 #[derive(Clone)]
@@ -60,19 +64,7 @@ impl TaskQueue {
     /// # Errors
     /// When NATS cannot be reached, or the message cannot be read (it is then given back).
     pub async fn next(&self) -> Result<Option<Delivery>> {
-        let mut batch = self
-            .consumer
-            .batch()
-            .max_messages(1)
-            .expires(PATIENCE)
-            .heartbeat(PATIENCE / 4)
-            .messages()
-            .await
-            .map_err(Error::new)?;
-        let Some(message) = batch.next().await else {
-            return Ok(None);
-        };
-        let message = message.map_err(Error::Nats)?;
+        let Some(message) = self.request().await? else { return Ok(None) };
         let (position, delivery) = log::place(&message)?;
         let (message, acker) = message.split();
         // A task's own time is of no use to a worker.
@@ -90,6 +82,39 @@ impl TaskQueue {
             return Err(Error::NotFound);
         };
         Ok(Some(Delivery { execution: stored.execution, task, delivery, trace: stored.trace, acker }))
+    }
+
+    /// One request for one task. By hand, because the batches of async-nats 0.51 are not woken again after a
+    /// heartbeat: what comes later stays unseen until the request expires, and its lease with it.
+    async fn request(&self) -> Result<Option<jetstream::Message>> {
+        let client = &self.bus.client;
+        let inbox = Subject::from(client.new_inbox());
+        let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::new)?;
+        let request = BatchConfig {
+            batch: 1,
+            expires: Some(PATIENCE),
+            idle_heartbeat: HEARTBEAT,
+            ..BatchConfig::default()
+        };
+        self.consumer.request_batch(request, inbox).await.map_err(Error::new)?;
+        loop {
+            // Two heartbeats missed: the server restarted, or forgot the request.
+            let answer = tokio::time::timeout(HEARTBEAT * 2, answers.next()).await;
+            let Some(message) = answer.map_err(|_| Error::new("no sign of life of the task queue"))? else {
+                return Err(Error::new("the connection is closed"));
+            };
+            match message.status.unwrap_or(StatusCode::OK) {
+                StatusCode::OK => {
+                    return Ok(Some(jetstream::Message { message, context: self.bus.js.clone() }));
+                }
+                StatusCode::IDLE_HEARTBEAT => {}
+                StatusCode::TIMEOUT => return Ok(None),
+                status => {
+                    let said = message.description.unwrap_or_default();
+                    return Err(Error::new(format!("the task queue says {status}: {said}")));
+                }
+            }
+        }
     }
 }
 
