@@ -1,0 +1,458 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use mahavishnu_provision::nats;
+use mahavishnu_worker::Engine;
+use serde_json::Value;
+
+use crate::system::engines;
+
+/// Hybrid workflows over Agno, LangGraph, LlamaIndex and Prefect
+#[derive(Debug, Parser)]
+#[command(name = "mahavishnu", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: mahavishnu_telemetry::Options,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of all commands.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Where environments, data and logs are kept; by default in the user's data directory
+    #[arg(long, env = "MAHAVISHNU_HOME", value_name = "DIR", global = true, value_hint = ValueHint::DirPath)]
+    pub state_dir: Option<PathBuf>,
+    /// A coordinator to speak to, such as http://127.0.0.1:7433; by default the running `mahavishnu dev`
+    #[arg(long, env = "MAHAVISHNU_ENDPOINT", value_name = "URL", global = true)]
+    pub endpoint: Option<String>,
+    /// Print JSON, and nothing else, on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say only what was asked for
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// A file that registers further engines
+    #[arg(long, env = "MAHAVISHNU_ENGINES", value_name = "FILE", global = true, value_hint = ValueHint::FilePath)]
+    pub engines_file: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start everything on this machine and keep it up for clients
+    Dev(Dev),
+    /// Run a workflow and watch it; starts what it needs unless a system runs already
+    Run(Box<Run>),
+    /// Choose the engine for requirements, with the rule that fired
+    Select(Select),
+    /// Recommend engines for a description
+    Recommend(Recommend),
+    /// Check and explain a workflow without running it
+    Plan(Plan),
+    /// The quick reference: kind of task to engine
+    Guide,
+    /// Engines, their workers and versions
+    #[command(subcommand)]
+    Engines(Engines),
+    /// Executions: list, look at, watch, cancel
+    #[command(subcommand)]
+    Executions(Executions),
+    /// Human decisions that stages wait for
+    #[command(subcommand)]
+    Approvals(Approvals),
+    /// Check what this machine has and lacks, and say what to do
+    Doctor(Doctor),
+    /// Shell completions, on standard output
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Run only a coordinator, for real deployments
+    Coordinator(mahavishnu_coordinator::Options),
+    /// Run only the worker of one engine, for real deployments
+    Worker(Worker),
+}
+
+/// What the commands that start a system have in common.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "The system that is started")]
+pub struct SystemArgs {
+    /// The project directory: references, source catalogue, default documents and `repos` are inside it
+    #[arg(long, env = "MAHAVISHNU_PROJECT", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub project: Option<PathBuf>,
+    /// What an acknowledged event survives: the death of any process, or a power cut too
+    #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
+    pub durability: Durability,
+    /// Attempts at the same time, per engine
+    #[arg(long, env = "MAHAVISHNU_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub slots: u32,
+    /// The Python that environments are built from; with ENGINE= your own Python with that engine in it
+    #[arg(long, value_name = "[ENGINE=]PATH", value_parser = python)]
+    pub python: Vec<(Option<String>, PathBuf)>,
+    /// The model of the engines: PROVIDER:NAME or PROVIDER:NAME@URL of an OpenAI-compatible API, such as
+    /// openai:gpt-4o-mini; its key is read from MAHAVISHNU_MODEL_API_KEY. By default a small local one
+    #[arg(long, env = "MAHAVISHNU_MODEL", value_parser = model)]
+    pub model: Option<String>,
+}
+
+impl SystemArgs {
+    /// The Python that environments are built from.
+    pub fn base_python(&self) -> Option<PathBuf> {
+        self.python.iter().rev().find(|(engine, _)| engine.is_none()).map(|(_, path)| path.clone())
+    }
+
+    /// The project directory, which must be there.
+    pub fn project(&self, default: &Path) -> anyhow::Result<PathBuf> {
+        let project = self.project.as_deref().unwrap_or(default);
+        let found = project.canonicalize().ok().filter(|path| path.is_dir());
+        found
+            .with_context(|| format!("no project directory {}; choose one with --project", project.display()))
+    }
+}
+
+/// What an acknowledged event survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// The death of any process; on the disk within two minutes
+    #[default]
+    Process,
+    /// A power cut too; on the disk before it is acknowledged
+    Power,
+}
+
+impl From<Durability> for nats::Durability {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Process => Self::Process,
+            Durability::Power => Self::Power,
+        }
+    }
+}
+
+/// `dev`.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Where to serve gRPC and gRPC-Web; port 0 takes a free one
+    #[arg(long, env = "MAHAVISHNU_LISTEN", default_value = "127.0.0.1:7433")]
+    pub listen: SocketAddr,
+    /// Engines to start workers for, separated by commas; all by default
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = engines::parse)]
+    pub engines: Vec<Engine>,
+    /// The system that is started.
+    #[command(flatten)]
+    pub system: SystemArgs,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["file", "demo"]))]
+#[command(group = ArgGroup::new("answer").args(["approve", "reject"]))]
+pub struct Run {
+    /// The workflow, YAML or JSON; `-` reads standard input
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Run the workflow that comes with the program: four stages, one per engine, over a PDF and a DOCX
+    #[arg(long)]
+    pub demo: bool,
+    /// A value that expressions read as `input.KEY`; VALUE is JSON where it is valid JSON, else text.
+    /// Or a whole JSON object
+    #[arg(long = "input", value_name = "KEY=VALUE|JSON", value_parser = input)]
+    pub inputs: Vec<Input>,
+    /// A label to find the execution by
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// A file to attach as the document NAME of `docs`
+    #[arg(long = "doc", value_name = "NAME=PATH", value_parser = pair)]
+    pub docs: Vec<(String, String)>,
+    /// A UUID of your own: the same id never starts a second execution
+    #[arg(long, value_name = "UUID")]
+    pub request_id: Option<uuid::Uuid>,
+    /// Start it, print its id, and leave; needs a system that stays
+    #[arg(long)]
+    pub detach: bool,
+    /// Answer every approval with yes
+    #[arg(long)]
+    pub approve: bool,
+    /// Answer every approval with no
+    #[arg(long)]
+    pub reject: bool,
+    /// The system that is started.
+    #[command(flatten)]
+    pub system: SystemArgs,
+}
+
+/// `select`.
+#[derive(Debug, Args)]
+pub struct Select {
+    /// The kind of task, in words: rag_workflow, "approval workflow", batchJob
+    #[arg(long, default_value = "")]
+    pub task_type: String,
+    /// It must keep state
+    #[arg(long)]
+    pub requires_state: bool,
+    /// It must route by conditions
+    #[arg(long)]
+    pub requires_routing: bool,
+    /// It must run on a schedule
+    #[arg(long)]
+    pub requires_scheduling: bool,
+}
+
+/// `recommend`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["text", "file"]))]
+pub struct Recommend {
+    /// What the task is
+    pub text: Option<String>,
+    /// A file with one description a line, `-` for standard input; answered by one JSON object a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// The workflow, YAML or JSON; `-` reads standard input
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Print a Mermaid flow chart
+    #[arg(long, conflicts_with = "json")]
+    pub mermaid: bool,
+}
+
+/// `engines`.
+#[derive(Debug, Subcommand)]
+pub enum Engines {
+    /// Profiles, and with a running system the live workers and their versions
+    List,
+}
+
+/// `executions`.
+#[derive(Debug, Subcommand)]
+pub enum Executions {
+    /// The most recently changed first
+    List(ListExecutions),
+    /// The present state of one, with the outputs of its stages
+    Get {
+        /// The execution
+        id: String,
+    },
+    /// Its events, past and to come, until it ends
+    Watch {
+        /// The execution
+        id: String,
+        /// Only events after this number
+        #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+        after: i64,
+    },
+    /// Stop it
+    Cancel {
+        /// The execution
+        id: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+/// `executions list`.
+#[derive(Debug, Args)]
+pub struct ListExecutions {
+    /// Only those in one of these states, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub state: Vec<ExecutionState>,
+    /// Only those with a stage on this engine
+    #[arg(long, default_value = "", value_name = "NAME")]
+    pub engine: String,
+    /// Only those with this label
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// Only those accepted within this time, such as 2h, or since an RFC 3339 instant
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Since>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+/// Where an execution stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ExecutionState {
+    Running,
+    Waiting,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// `approvals`.
+#[derive(Debug, Subcommand)]
+pub enum Approvals {
+    /// What waits for a decision
+    List {
+        /// Also those that are decided or expired
+        #[arg(long)]
+        all: bool,
+        /// Only those of this execution
+        #[arg(long, default_value = "", value_name = "ID")]
+        execution: String,
+    },
+    /// One approval, with what the engine shows
+    Get {
+        /// The approval
+        id: String,
+    },
+    /// Decide one, once
+    Decide(Decide),
+}
+
+/// `approvals decide`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("answer").required(true).args(["approve", "reject"]))]
+pub struct Decide {
+    /// The approval
+    pub id: String,
+    /// Yes
+    #[arg(long)]
+    pub approve: bool,
+    /// No
+    #[arg(long)]
+    pub reject: bool,
+    /// Why
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Who decides; by default the user's name
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// A value that the stage's state takes over
+    #[arg(long = "value", value_name = "KEY=VALUE|JSON", value_parser = input)]
+    pub values: Vec<Input>,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The Python that environments would be built from
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
+}
+
+/// `worker`.
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// The engine: agno, langgraph, llamaindex or prefect
+    #[arg(value_parser = engines::parse)]
+    pub engine: Engine,
+    /// How it is set up.
+    #[command(flatten)]
+    pub options: mahavishnu_worker::Options,
+}
+
+/// Members for an object: one, or all of a JSON object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input(pub serde_json::Map<String, Value>);
+
+/// A point in time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Since {
+    /// This long ago.
+    Ago(Duration),
+    /// Then.
+    At(chrono::DateTime<chrono::Utc>),
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+fn input(text: &str) -> Result<Input, String> {
+    if text.trim_start().starts_with('{') {
+        let object = serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
+        return Ok(Input(object));
+    }
+    let (key, text) = pair(text).map_err(|_| "write KEY=VALUE, or a JSON object".to_owned())?;
+    let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Ok(Input(std::iter::once((key, value)).collect()))
+}
+
+fn python(text: &str) -> Result<(Option<String>, PathBuf), String> {
+    match text.split_once('=') {
+        Some((engine, path)) => {
+            let engine = engines::parse(engine)?;
+            Ok((Some(engine.name.to_owned()), path.into()))
+        }
+        None => Ok((None, text.into())),
+    }
+}
+
+/// Checked here, so that a mistake is told before anything starts.
+fn model(text: &str) -> Result<String, String> {
+    text.parse::<mahavishnu_worker::Model>().map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return Ok(Since::Ago(ago));
+    }
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|at| Since::At(at.to_utc()))
+        .map_err(|_| "write a duration such as 2h, or an instant such as 2026-01-31T12:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values_are_json_where_they_can_be_and_text_otherwise() {
+        let read = |text: &str| input(text).map(|input| Value::Object(input.0));
+        assert_eq!(read("n=3").unwrap(), json!({"n": 3}));
+        assert_eq!(read("n=a=b").unwrap(), json!({"n": "a=b"}));
+        assert_eq!(read("n=").unwrap(), json!({"n": ""}));
+        assert_eq!(read(r#"n=["x"]"#).unwrap(), json!({"n": ["x"]}));
+        assert_eq!(read(r#"{"a": 1, "b": null}"#).unwrap(), json!({"a": 1, "b": null}));
+        for bad in ["n", "=3", "{a", ""] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_durations_or_instants() {
+        assert_eq!(since("2h").unwrap(), Since::Ago(Duration::from_secs(7200)));
+        assert!(matches!(since("2026-01-31T12:00:00+01:00").unwrap(), Since::At(_)));
+        assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_python_may_be_for_one_engine() {
+        assert_eq!(python("/usr/bin/python3").unwrap(), (None, "/usr/bin/python3".into()));
+        assert_eq!(
+            python("agno=/venv/bin/python").unwrap(),
+            (Some("agno".into()), "/venv/bin/python".into())
+        );
+        assert!(python("excel=/venv/bin/python").is_err());
+    }
+}

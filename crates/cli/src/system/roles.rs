@@ -1,0 +1,106 @@
+//! How this program starts itself as coordinator and as worker.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mahavishnu_provision::StateDir;
+use mahavishnu_worker::Engine;
+use serde_json::Value;
+
+use super::Wanted;
+use super::part::Spec;
+use crate::args::SystemArgs;
+use crate::context::Context;
+
+/// The coordinator, in words for a user.
+pub const COORDINATOR: &str = "coordinator";
+/// Beyond the drain: closing connections, ending the engine host, sending the last spans.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What all roles are started with.
+pub struct Roles<'a> {
+    pub context: &'a Context,
+    pub state: &'a StateDir,
+    pub args: &'a SystemArgs,
+    pub wanted: &'a Wanted,
+    /// The NATS server's address.
+    pub nats: &'a str,
+}
+
+impl Roles<'_> {
+    /// The coordinator. Started again, it takes the address that it had.
+    pub fn coordinator(&self) -> anyhow::Result<Spec> {
+        let mut base = self.program()?;
+        base.args(["--nats", self.nats]);
+        if let Some(file) = &self.context.global.engines_file {
+            base.args(["--engines".as_ref(), file.as_os_str()]);
+        }
+        let listen = self.wanted.listen.to_string();
+        Ok(Spec {
+            name: COORDINATOR.to_owned(),
+            log: self.state.log("coordinator"),
+            grace: GRACE,
+            tries: self.wanted.tries,
+            command: repeat(base, "coordinator", move |said| {
+                let had = said.and_then(|said| said.get("address")).and_then(Value::as_str);
+                vec!["--listen".to_owned(), had.unwrap_or(&listen).to_owned()]
+            }),
+        })
+    }
+
+    /// The worker of an engine.
+    pub fn worker(&self, engine: &Engine, python: &Path, model: Option<&str>) -> anyhow::Result<Spec> {
+        let mut base = self.program()?;
+        base.arg(engine.name).args(["--nats", self.nats]);
+        base.args(["--project".as_ref(), self.wanted.project.as_os_str()]);
+        base.args(["--python".as_ref(), python.as_os_str()]);
+        base.args(["--slots", &self.args.slots.to_string()]);
+        base.args(["--drain", &format!("{}ms", self.wanted.drain.as_millis())]);
+        if let Some(model) = model {
+            base.args(["--model", model]);
+        }
+        Ok(Spec {
+            name: format!("worker of {}", engine.name),
+            log: self.state.log(&format!("worker-{}", engine.name)),
+            grace: self.wanted.drain + GRACE,
+            tries: self.wanted.tries,
+            command: repeat(base, "worker", |_| Vec::new()),
+        })
+    }
+
+    /// This program, with what all roles inherit.
+    fn program(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
+        let telemetry = &self.context.telemetry;
+        command.env("MAHAVISHNU_HOME", self.state.root());
+        command.env("OTEL_TRACES_SAMPLER_ARG", telemetry.trace_ratio.to_string());
+        if let Some(endpoint) = &telemetry.otlp_endpoint {
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+        }
+        if let Some(log) = &self.context.children_log {
+            command.env("MAHAVISHNU_LOG", log);
+        }
+        Ok(command)
+    }
+}
+
+/// The same command again and again: `role`, then what `base` has, then what `more` adds.
+fn repeat(
+    base: Command,
+    role: &'static str,
+    more: impl Fn(Option<&Value>) -> Vec<String> + Send + Sync + 'static,
+) -> Box<dyn Fn(Option<&Value>) -> Command + Send + Sync> {
+    Box::new(move |said| {
+        let mut command = Command::new(base.get_program());
+        command.arg(role).args(base.get_args()).args(more(said));
+        for (name, value) in base.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    })
+}
