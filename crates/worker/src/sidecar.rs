@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use mahavishnu_provision::StateDir;
 use mahavishnu_provision::process::{Child, Output, log_tail};
 use serde::Deserialize;
@@ -15,7 +15,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 pub struct Sidecar {
     /// The Python module that serves; it prints one line of JSON with its `url` when it answers.
     pub module: &'static str,
-    /// Its directory in the state directory.
+    /// Its directory in the state directory. While another system on this machine uses it, the next one is
+    /// taken: `prefect-2` after `prefect`.
     pub directory: &'static str,
     /// The environment variable through which the host finds it. When it is set already, the server that it
     /// names is used, and none is started.
@@ -44,6 +45,11 @@ struct Ready {
 /// Enough for the first start, which makes a database, on a cold disk.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Its exit status when another process uses its directory (`EX_TEMPFAIL`).
+const IN_USE: i32 = 75;
+/// Systems that one state directory serves at the same time.
+const DIRECTORIES: usize = 16;
+
 /// Starts it and waits until it answers.
 pub(crate) async fn start(
     sidecar: Option<&Sidecar>,
@@ -55,11 +61,27 @@ pub(crate) async fn start(
     {
         return Ok(Some(Running { variable: (name, url), child: None }));
     }
-    let log = program.state.log(sidecar.directory);
+    for n in 1..=DIRECTORIES {
+        let directory =
+            if n == 1 { sidecar.directory.to_owned() } else { format!("{}-{n}", sidecar.directory) };
+        if let Some(running) = start_in(sidecar, program, &directory).await? {
+            return Ok(Some(running));
+        }
+    }
+    bail!("{DIRECTORIES} servers of {} run in this state directory already", sidecar.module)
+}
+
+/// `None` when another process uses the directory.
+async fn start_in(
+    sidecar: &Sidecar,
+    program: &Program<'_>,
+    directory: &str,
+) -> anyhow::Result<Option<Running>> {
+    let log = program.state.log(directory);
     let mut command = Command::new(program.python);
     command
         .args(["-m", sidecar.module, "--data"])
-        .arg(program.state.root().join(sidecar.directory))
+        .arg(program.state.root().join(directory))
         .env("PYTHONPATH", program.sources)
         .env_remove("PYTHONDONTWRITEBYTECODE");
     let mut child = Child::spawn(command, Output::Piped, Output::Log(log.clone())).context(sidecar.module)?;
@@ -68,8 +90,14 @@ pub(crate) async fn start(
     let line = tokio::time::timeout(PATIENCE, lines.next_line())
         .await
         .map_err(|_| anyhow!("{} does not answer after {PATIENCE:?}", sidecar.module))
-        .and_then(|line| line.context("standard output"))?
-        .ok_or_else(|| anyhow!("{} ended: {}", sidecar.module, log_tail(&log, 3)))?;
+        .and_then(|line| line.context("standard output"))?;
+    let Some(line) = line else {
+        let status = child.wait().await.context(sidecar.module)?;
+        if status.code() == Some(IN_USE) {
+            return Ok(None);
+        }
+        bail!("{} ended with {status}: {}", sidecar.module, log_tail(&log, 3));
+    };
     let ready: Ready =
         serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", sidecar.module))?;
     tracing::info!(url = ready.url, "{} answers", sidecar.module);

@@ -23,8 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: Seconds to wait for the data directory: longer than an orderly shutdown of the server that had it before.
-LOCK_WAIT = 15.0
+#: Seconds to wait for the data directory. Whoever stops a server waits for its end, so this is only for the
+#: moment in which a killed one still dies; a caller that gets no answer takes another directory.
+LOCK_WAIT = 2.0
 #: Seconds between the request to stop and the end of the process, whatever still hangs.
 STOP_WAIT = 5.0
 #: Seconds that a transaction waits for its turn.
