@@ -68,7 +68,9 @@ class Analysis(Engine):
         self.assertIn("must approve every Brindlewick deployment", sixth["text"])
         self.assertIsNone(output["model"])
         shown = [(frame["kind"], frame["name"]) for frame in attempt.of("progress")]
-        self.assertEqual([name for kind, name in shown if kind == "document"], ["requirements.pdf", "requirements.docx"])
+        self.assertEqual(
+            [name for kind, name in shown if kind == "document"], ["requirements.pdf", "requirements.docx"]
+        )
         self.assertIn(("retrieval", "requirements.pdf"), shown)
 
     async def test_summary_and_passages_are_sentences_of_the_document(self):
@@ -115,7 +117,8 @@ class Analysis(Engine):
 
     async def test_other_formats(self):
         files = {
-            "a.md": "# Tides\n\nThe harbour must be dredged\nevery 31 months.\n\n| port | depth |\n|---|---|\n| Ula | 9 m |\n",
+            "a.md": "# Tides\n\nThe harbour must be dredged\nevery 31 months.\n\n"
+            "| port | depth |\n|---|---|\n| Ula | 9 m |\n",
             "b.html": "<h1>Winds</h1><script>var x = 1</script><p>Sails shall be reefed at 24 knots.</p>",
             "c.csv": "ship,master\nAurora,Ingrid\nBorea,Otto\n",
             "d.txt": "Lamps are required on deck.\n\nNothing else.\n",
@@ -169,7 +172,9 @@ class Retrieval(Engine):
         self.assertNotIn("vermilion", str(output))
 
     async def test_documents_and_a_width(self):
-        _, output = await self.output(**rag("Which code answers a used nonce?", "spec.pdf", "requirements.pdf", top_k=2))
+        _, output = await self.output(
+            **rag("Which code answers a used nonce?", "spec.pdf", "requirements.pdf", top_k=2)
+        )
         self.assertIn("KG_STALE_NONCE", output["answer"])
         self.assertEqual([len(output["sources"]), output["sources"][0]["file"]], [2, "spec.pdf"])
 
@@ -207,7 +212,9 @@ class Retrieval(Engine):
 class Models(Engine):
     async def test_the_local_model_adds_text_and_is_named(self):
         async with model_server() as model:
-            attempt, output = await self.output(**rag("How long is an access token valid?", "requirements.pdf"), model=model)
+            attempt, output = await self.output(
+                **rag("How long is an access token valid?", "requirements.pdf"), model=model
+            )
         self.assertIn("847 seconds", output["answer"])
         self.assertEqual(output["model"], model["name"])
         self.assertTrue(output["generated"])
@@ -216,17 +223,19 @@ class Models(Engine):
         self.assertEqual("".join(frame["text"] for frame in deltas).strip(), output["generated"])
 
     async def test_a_model_that_is_away_is_told_and_the_answer_stands(self):
-        _, output = await self.output(**rag("How long is an access token valid?", "requirements.pdf"), model=UNREACHABLE)
+        _, output = await self.output(
+            **rag("How long is an access token valid?", "requirements.pdf"), model=UNREACHABLE
+        )
         self.assertIn("847 seconds", output["answer"])
         self.assertIsNone(output["model"])
         self.assertIn("absent", output["model_error"])
         self.assertNotIn("generated", output)
 
 
-OBJECTS = '''
+OBJECTS = """
 from llama_index.core import VectorStoreIndex, Document
 from llama_index.core.llms import MockLLM
-from workflows import Workflow, step
+from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 def index():
@@ -243,7 +252,7 @@ class Read(Event):
 
 class Ask(Workflow):
     @step
-    async def begin(self, ctx, ev: StartEvent) -> Read:
+    async def begin(self, ctx: Context, ev: StartEvent) -> Read:
         ctx.write_event_to_stream(Read(pages=3))
         return Read(pages=ev.pages)
 
@@ -254,7 +263,7 @@ class Ask(Workflow):
     @step
     async def end(self, ev: HumanResponseEvent) -> StopEvent:
         return StopEvent(result={"response": ev.response, "approved": ev.approved})
-'''.replace("ctx, ev: StartEvent", "ctx: Context, ev: StartEvent").replace("import Workflow, step", "import Context, Workflow, step")
+"""
 
 
 class References(Engine):
@@ -310,7 +319,11 @@ def _empty_page() -> bytes:
         places.append(len(content))
         content += b"%d 0 obj\n%s\nendobj\n" % (number, body)
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    return content + b"xref\n0 4\n0000000000 65535 f \n%strailer << /Size 4 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (table, len(content))
+    return (
+        content
+        + b"xref\n0 4\n0000000000 65535 f \n%strailer << /Size 4 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
+        % (table, len(content))
+    )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ class Server:
 def spawn(*options: str) -> tuple[subprocess.Popen, dict]:
     process = subprocess.Popen(
         [interpreter("prefect"), "-m", "mahavishnu_host.prefect_server", *options],
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -145,7 +147,9 @@ class Etl(Engine):
         self.assertEqual(output["rows"], {"database1": 5, "api1": 2})
         self.assertEqual((output["loaded"], output["target"]["kind"]), (7, "sqlite"))
         self.assertTrue(output["target"]["path"].startswith(self.data))
-        self.assertEqual(self.rows(output, "SELECT account, plan FROM api1 ORDER BY 1"), [("ada", "gold"), ("ben", "tin")])
+        self.assertEqual(
+            self.rows(output, "SELECT account, plan FROM api1 ORDER BY 1"), [("ada", "gold"), ("ben", "tin")]
+        )
         self.assertEqual(self.rows(output, "SELECT sum(millis), max(_stage) FROM database1"), [(491, "s1")])
         self.assertEqual(len(output["next_fire_times"]), 5)
         self.assertIn("T02:00:00", output["next_fire_times"][0])
@@ -192,7 +196,9 @@ class Etl(Engine):
             "SELECT * FROM absent",
         ):
             error = await self.error({"type": "etl", "sources": ["database1"], "transform": sql})
-            self.assertEqual((error["reason"], error["field"], error["retryable"]), ("TRANSFORM_FAILED", "transform", False))
+            self.assertEqual(
+                (error["reason"], error["field"], error["retryable"]), ("TRANSFORM_FAILED", "transform", False)
+            )
         self.assertEqual(secret.read_text("utf-8"), "a\n1\n")
 
     async def test_other_targets(self):
@@ -244,8 +250,13 @@ class Sources(Engine):
         self.assertIn("releases", error["message"])
 
     async def test_a_catalogue_that_leaves_the_project_is_refused(self):
-        for entry in ("{kind: file, path: ../a.csv}", "{kind: file, path: /etc/passwd, format: csv}",
-                      "{kind: ftp, path: a.csv}", "{kind: file, paht: a.csv}", "{kind: sqlite, path: a}"):
+        for entry in (
+            "{kind: file, path: ../a.csv}",
+            "{kind: file, path: /etc/passwd, format: csv}",
+            "{kind: ftp, path: a.csv}",
+            "{kind: file, paht: a.csv}",
+            "{kind: sqlite, path: a}",
+        ):
             error = await self.error({"type": "etl"}, project=self.project(f"sources:\n  a: {entry}\n"))
             self.assertEqual(error["reason"], "SOURCES_INVALID", error)
 
@@ -313,7 +324,9 @@ async def fail(inputs):
 
 class Flows(Engine):
     def flows(self) -> str:
-        project = self.project("sources:\n  database1: {kind: sqlite, path: database1.sqlite, table: sign_ins}\n", mine=FLOWS)
+        project = self.project(
+            "sources:\n  database1: {kind: sqlite, path: database1.sqlite, table: sign_ins}\n", mine=FLOWS
+        )
         shutil.copy(PROJECT / "database1.sqlite", project)
         return project
 
@@ -352,7 +365,11 @@ class Flows(Engine):
         tasks = [
             {"name": "best", "python": "mine.py:best", "needs": ["totals"], "parameters": {"limit": 2}},
             {"name": "totals", "sql": "SELECT account, count(*) AS n FROM database1 GROUP BY account"},
-            {"name": "top", "sql": "SELECT max(n) AS n, (SELECT count(*) FROM best) AS rows FROM totals", "needs": ["best", "totals"]},
+            {
+                "name": "top",
+                "sql": "SELECT max(n) AS n, (SELECT count(*) FROM best) AS rows FROM totals",
+                "needs": ["best", "totals"],
+            },
         ]
         with http({"/rates": [(200, RATES)]}) as (url, _):
             tasks.append({"name": "rates", "http": f"{url}/rates"})
@@ -410,8 +427,13 @@ class Child(unittest.IsolatedAsyncioTestCase):
             " '--data', sys.argv[1]], stdout=subprocess.PIPE); print(p.stdout.readline().decode(), flush=True); p.wait()"
         )
         parent = await asyncio.create_subprocess_exec(
-            interpreter("prefect"), "-c", program, self.data, env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            interpreter("prefect"),
+            "-c",
+            program,
+            self.data,
+            env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
         )
         assert parent.stdout is not None
         ready = json.loads(await asyncio.wait_for(parent.stdout.readline(), PATIENCE))

@@ -102,9 +102,9 @@ def _whole_summary(entries: list[dict[str, Any]]) -> str:
 
 
 def _all_requirements(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {"document": entry["name"], **requirement} for entry in entries for requirement in entry["requirements"]
-    ][:MAX_REQUIREMENTS]
+    return [{"document": entry["name"], **requirement} for entry in entries for requirement in entry["requirements"]][
+        :MAX_REQUIREMENTS
+    ]
 
 
 async def _answers(

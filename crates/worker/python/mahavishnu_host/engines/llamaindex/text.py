@@ -22,11 +22,13 @@ _BULLET = re.compile(r"^(?:[-*•–·]\s+|#+\s+|>\s+)+")
 _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 # A full stop ends a sentence unless it belongs to a short form, an initial or a number.
 _END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9#*-])")
-_SHORT_FORMS = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|no|nr|fig|sec|approx|dr|mr|mrs|ms|st|inc|ltd)|\b[A-Z])\.$", re.IGNORECASE)
+_SHORT_FORMS = re.compile(
+    r"\b(?:e\.g|i\.e|etc|cf|vs|no|nr|fig|sec|approx|dr|mr|mrs|ms|st|inc|ltd|[a-z])\.$", re.IGNORECASE
+)
 _COMMON = frozenset(
-    "a an and any are as at be been but by can do does for from had has have how i if in into is it its may more no not of on"
-    " or our so such than that the their them then there these they this to up was we were what when where which who why will"
-    " with you your".split()
+    "a an and any are as at be been but by can do does for from had has have how i if in into is it its may more no not"
+    " of on or our so such than that the their them then there these they this to up was we were what when where which"
+    " who why will with you your".split()
 )
 
 
@@ -88,8 +90,11 @@ def requirements(text: str) -> list[dict[str, str]]:
 def words(text: str) -> list[str]:
     """The words that carry meaning, folded; plurals count as their singular."""
     folded = (word.lower() for word in _WORD.findall(text))
-    return [word[:-1] if len(word) > 4 and word.endswith("s") and not word.endswith("ss") else word for word in folded
-            if word not in _COMMON]
+    return [
+        word[:-1] if len(word) > 4 and word.endswith("s") and not word.endswith("ss") else word
+        for word in folded
+        if word not in _COMMON
+    ]
 
 
 class Weights:

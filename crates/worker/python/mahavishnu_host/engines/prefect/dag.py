@@ -25,7 +25,8 @@ from typing import Any
 
 import duckdb
 import httpx
-from prefect import flow, task as prefect_task
+from prefect import flow
+from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 
 from ... import references
@@ -158,7 +159,9 @@ class _Graph:
         return dag
 
     async def _run(self, step: Step, inputs: dict[str, Any]) -> Any:
-        @prefect_task(name=step.name, task_run_name=step.name, cache_policy=NO_CACHE, persist_result=False, **self._hooks)
+        @prefect_task(
+            name=step.name, task_run_name=step.name, cache_policy=NO_CACHE, persist_result=False, **self._hooks
+        )
         async def work() -> Any:
             return plain(await getattr(self, f"_{step.kind}")(step, inputs))
 
@@ -179,7 +182,8 @@ class _Graph:
             message = f"{step.what} answered {answer.status_code}"
             raise StageError("HTTP_FAILED", message, retryable=busy, field=f"{step.place}.http")
         if len(answer.content) > MAX_ANSWER:
-            raise StageError("HTTP_FAILED", f"{step.what} sends more than {MAX_ANSWER // 2**20} MiB", field=f"{step.place}.http")
+            message = f"{step.what} sends more than {MAX_ANSWER // 2**20} MiB"
+            raise StageError("HTTP_FAILED", message, field=f"{step.place}.http")
         try:
             return answer.json()
         except ValueError:

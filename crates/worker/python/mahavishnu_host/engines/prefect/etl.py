@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from prefect import flow, task as prefect_task
+from prefect import flow
+from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 
 from ...api import Link, StageError, Task
@@ -131,7 +132,8 @@ def _statements(task: Task) -> dict[str, str]:
     if isinstance(given, str):
         given = {"result": given}
     if not isinstance(given, dict) or not given or not all(isinstance(sql, str) for sql in given.values()):
-        raise StageError("TASK_INVALID", "transform must be SQL, or an object of tables and their SQL", field="transform")
+        message = "transform must be SQL, or an object of tables and their SQL"
+        raise StageError("TASK_INVALID", message, field="transform")
     for name in given:
         if not NAME.fullmatch(name):
             raise StageError("TASK_INVALID", f"{name!r} is no name of a table", field=f"transform.{name}")

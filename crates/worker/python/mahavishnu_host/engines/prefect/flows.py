@@ -139,5 +139,3 @@ async def _flush() -> None:
         await asyncio.wait_for(both(), FLUSH_WAIT)
     except asyncio.TimeoutError:
         print("Prefect's last events could not be delivered in time", flush=True)
-
-

@@ -72,19 +72,22 @@ def load(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dic
 
 def _sqlite(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dict[str, int]:
     loaded = {}
+    ours = (task.execution, task.stage)
     connection = sqlite3.connect(into.path, timeout=30, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
         for name, table in names.items():
             columns = tables.schema(name)
             typed = [f"{quoted(column['name'])} {_affinity(column['type'])}" for column in columns]
-            listed = ", ".join([quoted(column["name"]) for column in columns] + [*_MARKS])
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {quoted(table)} ({', '.join(typed)}, {' TEXT, '.join(_MARKS)} TEXT)")
-            connection.execute(f"DELETE FROM {quoted(table)} WHERE {_OURS}", (task.execution, task.stage))
-            insert = f"INSERT INTO {quoted(table)} ({listed}) VALUES ({', '.join('?' * (len(columns) + len(_MARKS)))})"
+            listed = ", ".join([*(quoted(column["name"]) for column in columns), *_MARKS])
+            places = ", ".join("?" * (len(columns) + len(_MARKS)))
+            typed += [f"{mark} TEXT" for mark in _MARKS]
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {quoted(table)} ({', '.join(typed)})")
+            connection.execute(f"DELETE FROM {quoted(table)} WHERE {_OURS}", ours)
+            insert = f"INSERT INTO {quoted(table)} ({listed}) VALUES ({places})"
             for batch in tables.rows(name):
-                connection.executemany(insert, [(*map(_cell, row), task.execution, task.stage) for row in batch])
-            count = connection.execute(f"SELECT count(*) FROM {quoted(table)} WHERE {_OURS}", (task.execution, task.stage))
+                connection.executemany(insert, [(*map(_cell, row), *ours) for row in batch])
+            count = connection.execute(f"SELECT count(*) FROM {quoted(table)} WHERE {_OURS}", ours)
             loaded[table] = int(count.fetchone()[0])
         connection.execute("COMMIT")
     finally:
@@ -131,7 +134,8 @@ def _file(into: Target, table: str, count: int) -> Path:
     """The file of one table: the path itself when it is a file's, else one in the directory of that name."""
     if into.path.suffix == f".{into.kind}":
         if count > 1:
-            raise _invalid("target.path", f"{into.path.name} is one file but there are {count} tables; name a directory")
+            message = f"{into.path.name} is one file but there are {count} tables; name a directory"
+            raise _invalid("target.path", message)
         return into.path
     into.path.mkdir(parents=True, exist_ok=True)
     return into.path / f"{table.replace('/', '_')}.{into.kind}"
