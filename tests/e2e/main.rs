@@ -1,0 +1,27 @@
+//! The whole system from outside: real programs, a real nats-server, the real engines from PyPI, the real model.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | [`workflows`] | the patterns and examples on the real engines: what came back, which branch ran |
+//! | [`refusals`] | bad input is refused by field path before anything runs, by the command and by the server |
+//! | [`cli`] | the contract of `select`, `recommend`, `plan` and `run` |
+//! | [`trace`] | one connected trace per execution, from the client into the engine host |
+//! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
+//! | [`missing`] | an engine that is not there fails and is never a success |
+//! | [`clients`] | a Python client that knows nothing but reflection |
+//!
+//! Environments come from the state directory of the one who runs this (`MAHAVISHNU_HOME`, or the default), and
+//! are built there on the first run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod api;
+mod cli;
+mod clients;
+mod kill;
+mod missing;
+mod ran;
+mod refusals;
+mod support;
+mod trace;
+mod workflows;
