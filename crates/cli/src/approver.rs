@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tonic::Code;
 
 use crate::client::Client;
-use crate::output::{View, result};
+use crate::output::{View, result, words};
 
 /// How approvals are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Approver {
         for line in payload(approval) {
             eprintln!("  {line}");
         }
-        eprint!("approve {:?}? [y/N] ", approval.title);
+        eprint!("approve {:?}? [y/N] ", words::short(&approval.title));
         let _ = std::io::stderr().flush();
     }
 
@@ -176,7 +176,9 @@ fn command(approval: &PendingApproval, endpoint: &str) -> String {
 }
 
 fn payload(approval: &PendingApproval) -> Vec<String> {
-    let payload = approval.payload.clone().map(json::from_struct).unwrap_or_default();
+    let mut payload = approval.payload.clone().map(json::from_struct).unwrap_or_default();
+    // The prompt says it.
+    payload.retain(|_, value| value.as_str() != Some(&approval.title));
     result::value(&Value::Object(payload))
 }
 

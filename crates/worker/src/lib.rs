@@ -95,7 +95,8 @@ pub fn main(
             progress: Some(progress),
             ..mahavishnu_provision::Options::default()
         })?;
-        let ready = || mahavishnu_process::say_ready(&serde_json::json!({"ready": "worker", "engine": engine.name}));
+        let ready =
+            || mahavishnu_process::say_ready(&serde_json::json!({"ready": "worker", "engine": engine.name}));
         run(engine, options, &provision, relay, ready, stop).await
     })
 }
@@ -112,6 +113,28 @@ pub async fn run(
     ready: impl FnOnce(),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let (slots, drain) = (options.slots, options.drain);
+    let (context, sidecar) = tokio::select! {
+        prepared = prepare(engine, options, provision, relay) => prepared?,
+        // What is half started dies with the future.
+        () = stop.cancelled() => return Ok(()),
+    };
+    let bus = context.bus.clone();
+    let result = runtime::run(context, slots, drain, ready, stop).await;
+    bus.close().await;
+    if let Some(sidecar) = sidecar {
+        sidecar.stop().await;
+    }
+    result
+}
+
+/// Everything that attempts need: environment, NATS, the server beside the host, the host.
+async fn prepare(
+    engine: &Engine,
+    options: Options,
+    provision: &Provision,
+    relay: Option<SpanRelay>,
+) -> anyhow::Result<(Arc<attempt::Context>, Option<sidecar::Running>)> {
     let name = EngineName::parse(engine.name).context("engine name")?;
     let id = WorkerId::parse(&format!("{}-{}", engine.name, uuid::Uuid::now_v7().simple()))
         .context("worker id")?;
@@ -120,15 +143,15 @@ pub async fn run(
     })?;
     let data = provision.state().root().join("data").join(engine.name);
     std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
-    let python = match &options.python {
-        Some(python) => python.clone(),
+    let python = match options.python {
+        Some(python) => python,
         None => provision.environment(&engine.environment()).await.context("engine environment")?,
     };
     let sources = provision.sources(&SOURCES).await.context("engine host")?;
 
     let connecting = Bus::connect(mahavishnu_bus::Options {
-        credentials: options.nats_credentials.clone(),
-        ..mahavishnu_bus::Options::new(options.nats.clone(), id.as_str())
+        credentials: options.nats_credentials,
+        ..mahavishnu_bus::Options::new(options.nats, id.as_str())
     });
     let program = sidecar::Program { python: &python, sources: &sources, state: provision.state() };
     let starting = sidecar::start(engine.sidecar.as_ref(), &program);
@@ -143,20 +166,7 @@ pub async fn run(
         environment: sidecar.as_ref().map(|running| running.variable.clone()).into_iter().collect(),
     })
     .await?;
-    let context = Arc::new(attempt::Context {
-        bus: bus.clone(),
-        engine: name,
-        worker: id,
-        host,
-        project,
-        data,
-        model: options.model.clone(),
-        relay,
-    });
-    let result = runtime::run(context, options.slots, options.drain, ready, stop).await;
-    bus.close().await;
-    if let Some(sidecar) = sidecar {
-        sidecar.stop().await;
-    }
-    result
+    let context =
+        attempt::Context { bus, engine: name, worker: id, host, project, data, model: options.model, relay };
+    Ok((Arc::new(context), sidecar))
 }

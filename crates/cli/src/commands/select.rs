@@ -53,7 +53,7 @@ fn lines(answer: &Value, paint: Paint) -> Vec<String> {
         lines.push(format!("  together: {}", plan.join(" → ")));
     }
     if let Some(flip) = answer.get("flip") {
-        lines.push(paint.faint(format!("  {}", text(flip, "message"))));
+        lines.push(paint.faint(format!("  {}", text(flip, "text"))));
     }
     lines
 }

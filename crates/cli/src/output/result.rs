@@ -112,11 +112,11 @@ fn tables(output: &Map<String, Value>, paint: Paint) -> Vec<String> {
         lines.push(format!("{}{}", paint.strong(words::short(name)), paint.faint(count)));
         let rows: Vec<_> =
             sample.as_array().into_iter().flatten().filter_map(Value::as_object).take(MOST_ROWS).collect();
-        let Some(first) = rows.first() else { continue };
-        let heading = first.keys().map(|key| words::short(key)).collect();
+        let columns = columns(output, name, &rows);
+        let heading = columns.iter().map(|key| words::short(key)).collect();
         let cells = rows
             .iter()
-            .map(|row| first.keys().map(|key| row.get(key).map(cell).unwrap_or_default()).collect());
+            .map(|row| columns.iter().map(|key| row.get(*key).map(cell).unwrap_or_default()).collect());
         lines.extend(table::lines(&std::iter::once(heading).chain(cells).collect::<Vec<_>>()));
     }
     let target = output.get("target").and_then(|target| target.get("path")).and_then(Value::as_str);
@@ -126,6 +126,15 @@ fn tables(output: &Map<String, Value>, paint: Paint) -> Vec<String> {
         fires.map(|at| paint.faint(format!("as a schedule it would next start at {}", words::short(at)))),
     );
     lines
+}
+
+/// The columns of a table, in the order of its schema where that is told.
+fn columns<'a>(output: &'a Map<String, Value>, table: &str, rows: &[&'a Map<String, Value>]) -> Vec<&'a str> {
+    let schema = output.get("schema").and_then(|schema| schema.get(table)).and_then(Value::as_array);
+    match schema {
+        Some(schema) => schema.iter().filter_map(|column| column.get("name")?.as_str()).collect(),
+        None => rows.first().into_iter().flat_map(|row| row.keys().map(String::as_str)).collect(),
+    }
 }
 
 /// Where it stands: `requirements.pdf, page 1`, each once.
@@ -245,11 +254,19 @@ mod tests {
     fn tables_give_rows_in_columns() {
         let lines = shown(json!({
             "tables": {"result": 2}, "target": {"path": "/t"},
-            "sample": {"result": [{"method": "jwt", "n": 10}, {"method": "key", "n": null}]},
+            "schema": {"result": [{"name": "method", "type": "TEXT"}, {"name": "count", "type": "INT"}]},
+            "sample": {"result": [{"method": "jwt", "count": 10}, {"method": "key", "count": null}]},
         }));
         assert_eq!(
             lines,
-            ["s (engine)", "  result, 2 rows", "  method  n", "  jwt     10", "  key", "  loaded into /t"]
+            [
+                "s (engine)",
+                "  result, 2 rows",
+                "  method  count",
+                "  jwt     10",
+                "  key",
+                "  loaded into /t"
+            ]
         );
     }
 

@@ -169,6 +169,8 @@ impl Row {
                 self.tail = self.tail.chars().skip(surplus).collect();
                 return;
             }
+            // A quick worker's start, shown live, overtakes the durable event.
+            Kind::StageScheduled(_) if self.mark == Mark::Running => return,
             Kind::StageScheduled(_) => {
                 self.mark = Mark::Scheduled;
                 self.tail.clear();
@@ -320,8 +322,7 @@ mod tests {
         tree.apply(&accepted());
         assert_eq!(
             lines(&tree),
-            ["⠋ execution x running", "├─ · analysis  llamaindex", "└─ · work      agno      ".trim_end()]
-                .map(str::to_owned)
+            ["⠋ execution x running", "├─ · analysis  llamaindex", "└─ · work      agno"].map(str::to_owned)
         );
         tree.apply(&event("analysis", 1, Kind::StageScheduled(StageScheduled::default())));
         let waiting = StageWaiting { reason: "NO_WORKER".into(), message: "start one".into() };
