@@ -160,7 +160,7 @@ fn ended(state: execution::State) -> bool {
 }
 
 /// Whether trying again may help. A broken connection shows as any of these.
-fn passing(status: &Status) -> bool {
+pub fn passing(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable
@@ -171,3 +171,6 @@ fn passing(status: &Status) -> bool {
             | Code::DeadlineExceeded
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,13 +95,15 @@ pub fn main(
             progress: Some(progress),
             ..mahavishnu_provision::Options::default()
         })?;
-        let ready =
-            || mahavishnu_process::say_ready(&serde_json::json!({"ready": "worker", "engine": engine.name}));
+        let ready = |sidecar: Option<String>| {
+            let said = serde_json::json!({"ready": "worker", "engine": engine.name, "sidecar": sidecar});
+            mahavishnu_process::say_ready(&said);
+        };
         run(engine, options, &provision, relay, ready, stop).await
     })
 }
 
-/// Runs a worker until `stop`; `ready` is called once it takes tasks.
+/// Runs a worker until `stop`; `ready` is called once it takes tasks, with the address of the server beside its host.
 ///
 /// # Errors
 /// When it cannot start: no environment, no engine in it, no project directory.
@@ -110,7 +112,7 @@ pub async fn run(
     options: Options,
     provision: &Provision,
     relay: Option<SpanRelay>,
-    ready: impl FnOnce(),
+    ready: impl FnOnce(Option<String>),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (slots, drain) = (options.slots, options.drain);
@@ -120,7 +122,8 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let bus = context.bus.clone();
-    let result = runtime::run(context, slots, drain, ready, stop).await;
+    let address = sidecar.as_ref().map(|running| running.variable.1.clone());
+    let result = runtime::run(context, slots, drain, || ready(address), stop).await;
     bus.close().await;
     if let Some(sidecar) = sidecar {
         sidecar.stop().await;

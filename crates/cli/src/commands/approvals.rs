@@ -52,7 +52,7 @@ async fn list(context: &Context, client: &Client, all: bool, execution: String) 
         }
     }
     if context.global.json {
-        output::line(json::message("ListApprovalsResponse", &listed));
+        output::line(json::list("ListApprovalsResponse", "approvals", &listed));
     } else if listed.approvals.is_empty() {
         context.say("nothing waits for a decision");
     } else {

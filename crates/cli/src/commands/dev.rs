@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use mahavishnu_provision::Provision;
-use mahavishnu_worker::Engine;
 
 use crate::args::{Dev, Durability};
 use crate::client::running_dev;
@@ -52,7 +51,7 @@ pub async fn run(context: &Context, args: Dev, signals: &Signals) -> anyhow::Res
     } else if !context.global.quiet {
         output::lines(greeting(&provision, &args, &wanted, &system, &file));
     }
-    let broken = keep(context, &mut system, &wanted.engines, signals).await;
+    let broken = keep(context, &mut system, signals).await;
     if signals.stop.is_cancelled() {
         context.say("stopping; once more to stop at once");
     }
@@ -63,17 +62,22 @@ pub async fn run(context: &Context, args: Dev, signals: &Signals) -> anyhow::Res
 }
 
 /// Watches the parts until a signal comes, or a part is gone without which there is no system.
-async fn keep(context: &Context, system: &mut System, engines: &[Engine], signals: &Signals) -> bool {
+async fn keep(context: &Context, system: &mut System, signals: &Signals) -> bool {
     let mut cold = true;
     let warm = system.warm();
     tokio::pin!(warm);
     loop {
         tokio::select! {
             () = signals.stop.cancelled() => return false,
-            () = &mut warm, if cold => {
+            workers = &mut warm, if cold => {
                 cold = false;
-                let names: Vec<_> = engines.iter().map(|engine| engine.name).collect();
+                let names: Vec<_> = workers.iter().map(|(name, _)| *name).collect();
                 context.say(&format!("workers ready: {}", names.join(", ")));
+                for (name, address) in &workers {
+                    if let Some(address) = address {
+                        context.say(&format!("  {name}: UI {}, API {address}", address.trim_end_matches("/api")));
+                    }
+                }
             }
             notice = system.notice() => {
                 notice.to_lines().iter().for_each(|line| eprintln!("{line}"));
@@ -119,9 +123,6 @@ fn greeting(
         ("workers", format!("{} ({} slots each)", names.join(", "), args.system.slots)),
         ("model", model.to_owned()),
     ];
-    if let Some(url) = std::env::var_os("PREFECT_API_URL") {
-        rows.push(("Prefect", url.to_string_lossy().into_owned()));
-    }
     rows.extend([
         ("project", file.project.display().to_string()),
         ("state", state.root().display().to_string()),

@@ -22,7 +22,7 @@ pub async fn list(context: &Context) -> anyhow::Result<ExitCode> {
     };
     if context.global.json {
         let response = v1::ListProfilesResponse { profiles };
-        output::line(json::message("ListProfilesResponse", &response));
+        output::line(json::list("ListProfilesResponse", "profiles", &response));
         return Ok(ExitCode::SUCCESS);
     }
     output::lines(lines(&profiles, client.is_some(), Paint::stdout()));

@@ -97,7 +97,7 @@ async fn list(context: &Context, client: &Client, args: ListExecutions) -> anyho
     let more = all.executions.len() > limit || !all.next_page_token.is_empty();
     all.executions.truncate(limit);
     if context.global.json {
-        output::line(json::message("ListExecutionsResponse", &all));
+        output::line(json::list("ListExecutionsResponse", "executions", &all));
         return Ok(ExitCode::SUCCESS);
     }
     if all.executions.is_empty() {

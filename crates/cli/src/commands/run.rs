@@ -211,7 +211,9 @@ pub fn exit(
             Ok(ExitCode::from(INTERRUPTED))
         }
         End::Lost(status) => {
-            go_on();
+            if events::passing(&status) {
+                go_on();
+            }
             Err(status.into())
         }
         End::Broken => bail!("the system that was started for this workflow broke"),

@@ -26,6 +26,15 @@ pub fn message(name: &str, message: &impl Message) -> Value {
     value.map(whole).unwrap_or_default()
 }
 
+/// A message whose list is there also when it is empty.
+pub fn list(name: &str, field: &str, list: &impl Message) -> Value {
+    let mut value = message(name, list);
+    if let Value::Object(members) = &mut value {
+        members.entry(field).or_insert_with(|| Value::Array(Vec::new()));
+    }
+    value
+}
+
 /// Whole numbers without a fraction, as the same value has that was never in a `Struct`.
 pub fn whole(value: Value) -> Value {
     match value {

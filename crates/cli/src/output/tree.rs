@@ -310,7 +310,7 @@ mod tests {
 
     fn lines(tree: &Tree) -> Vec<String> {
         // Times are not of interest here.
-        tree.lines(60, 0, Paint::none())
+        tree.lines(80, 0, Paint::none())
             .iter()
             .map(|line| line.replace("  0.0 s", "").replace(" 0.0 s", ""))
             .collect()

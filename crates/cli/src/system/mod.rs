@@ -89,7 +89,7 @@ impl System {
 
         let roles = Roles { context, state: provision.state(), args, wanted, nats: &addresses.nats };
         let start = |spec| Part::start(spec, notify.clone(), signals.kill.clone());
-        let mut coordinator = start(roles.coordinator()?);
+        let coordinator = start(roles.coordinator()?);
         let workers = wanted
             .engines
             .iter()
@@ -98,7 +98,7 @@ impl System {
                 Ok((*engine, start(roles.worker(engine, &python, model_name.as_deref())?)))
             })
             .collect::<anyhow::Result<_>>()?;
-        let endpoint = ready(&mut coordinator, &mut notices).await?;
+        let endpoint = ready(&coordinator, &mut notices).await?;
         Ok(Self { workers, coordinator, model, nats, notices, endpoint, addresses, model_name })
     }
 
@@ -111,10 +111,16 @@ impl System {
         }
     }
 
-    /// Ends when every worker has been ready once.
-    pub fn warm(&self) -> impl Future<Output = ()> + use<> {
-        let workers: Vec<_> = self.workers.iter().map(|(_, part)| part.was_ready()).collect();
-        async move { drop(futures::future::join_all(workers).await) }
+    /// Ends when every worker has been ready once; gives the engines, each with the server beside its host.
+    pub fn warm(&self) -> impl Future<Output = Vec<(&'static str, Option<String>)>> + use<> {
+        let workers: Vec<_> =
+            self.workers.iter().map(|(engine, part)| (engine.name, part.when_ready())).collect();
+        let waiting = workers.into_iter().map(|(name, ready)| async move {
+            let sidecar = ready.await?.get("sidecar")?.as_str().map(str::to_owned);
+            Some((name, sidecar))
+        });
+        let all = futures::future::join_all(waiting);
+        async move { all.await.into_iter().flatten().collect() }
     }
 
     /// Stops everything, in order. A kill signal makes it quick.
@@ -172,10 +178,7 @@ async fn interpreters(
 }
 
 /// The coordinator's endpoint, once it is ready.
-async fn ready(
-    coordinator: &mut Part,
-    notices: &mut mpsc::UnboundedReceiver<Notice>,
-) -> anyhow::Result<String> {
+async fn ready(coordinator: &Part, notices: &mut mpsc::UnboundedReceiver<Notice>) -> anyhow::Result<String> {
     loop {
         tokio::select! {
             biased;

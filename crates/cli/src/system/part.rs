@@ -78,17 +78,14 @@ impl Part {
     }
 
     /// What it said when it was ready; nothing when it was given up before.
-    pub async fn ready(&mut self) -> Option<Value> {
-        self.ready.wait_for(Option::is_some).await.ok().and_then(|value| value.clone())
+    pub async fn ready(&self) -> Option<Value> {
+        self.when_ready().await
     }
 
-    /// Ends when it has been ready, or was given up.
-    pub fn was_ready(&self) -> impl Future<Output = ()> + use<> {
+    /// Like [`Part::ready`], apart from the part.
+    pub fn when_ready(&self) -> impl Future<Output = Option<Value>> + use<> {
         let mut ready = self.ready.clone();
-        async move {
-            // Given up: there is nothing to wait for.
-            let _ = ready.wait_for(Option::is_some).await;
-        }
+        async move { ready.wait_for(Option::is_some).await.ok().and_then(|value| value.clone()) }
     }
 
     /// Asks it to stop and waits until it has.
@@ -225,7 +222,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (send, mut notices) = mpsc::unbounded_channel();
         let script = r#"echo noise; echo '{"ready": "x", "address": 7}'; exec sleep 1000"#;
-        let mut part = Part::start(spec(directory.path(), script, 1), send, CancellationToken::new());
+        let part = Part::start(spec(directory.path(), script, 1), send, CancellationToken::new());
         assert_eq!(part.ready().await.unwrap()["address"], 7);
         part.stop().await;
         assert!(notices.recv().await.is_none());
@@ -236,7 +233,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (send, mut notices) = mpsc::unbounded_channel();
         let script = "echo the reason >&2; exit 3";
-        let mut part = Part::start(spec(directory.path(), script, 2), send, CancellationToken::new());
+        let part = Part::start(spec(directory.path(), script, 2), send, CancellationToken::new());
         let first = notices.recv().await.unwrap();
         assert_eq!(first.again, Some(FIRST_PAUSE));
         assert!(first.status.contains('3') && first.tail.contains("the reason"), "{first:?}");
