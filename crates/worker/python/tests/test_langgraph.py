@@ -63,8 +63,8 @@ class Declarative(unittest.IsolatedAsyncioTestCase):
             output = (await running.run(cel, **workflow([set_node("a"), set_node("b")], conditional))).ended["output"]
             self.assertEqual(output["path"], ["a"])
             conditional = {"a": [{"when": "1", "to": "b"}]}
-            ended = (await running.run(cel, **workflow([set_node("a"), set_node("b")], conditional))).ended
-            self.assertEqual((ended["reason"], ended["field"]), ("ROUTE_INVALID", "workflow.conditional.a[0].when"))
+            output = (await running.run(cel, **workflow([set_node("a"), set_node("b")], conditional))).ended["output"]
+            self.assertEqual(output["path"], ["a", "b"])
             ended = (await running.run({}, **workflow([set_node("a", cel="nonsense")]))).ended
             self.assertEqual(ended["reason"], "EXPRESSION_INVALID")
 
@@ -79,6 +79,14 @@ class Declarative(unittest.IsolatedAsyncioTestCase):
             ended = (await running.run(cel, **workflow([set_node("a"), set_node("b")], {"a": rule}))).ended
             self.assertEqual(ended["reason"], "ROUTE_UNKNOWN")
             self.assertIn("did you mean b?", ended["message"])
+
+    async def test_edges_lead_elsewhere_and_in_parallel(self):
+        nodes = [set_node("a"), set_node("left", "l"), set_node("right", "r"), set_node("last", "z")]
+        task = workflow(nodes, edges={"a": ["left", "right"], "left": "last", "right": "last"})
+        async with host("langgraph") as running:
+            output = (await running.run(TRUE, **task)).ended["output"]
+            self.assertEqual([output["path"][0], sorted(output["path"][1:3]), output["path"][3:]], ["a", ["left", "right"], ["last"]])
+            self.assertEqual({output["state"][key] for key in ("l", "r", "z")}, {"x"})
 
     async def test_a_loop_is_bounded(self):
         async with host("langgraph") as running:

@@ -28,7 +28,7 @@ from . import checkpoint, context, graph as graphs, nodes, workflow as workflows
 
 NAME = "langgraph"
 PACKAGES = ("langgraph", "langgraph-checkpoint", "langchain-core", "langchain-openai")
-KEYS = ("workflow", "graph", "input")
+KEYS = ("workflow", "graph", "input", "model")
 
 _MODES = ["tasks", "messages", "custom"]
 

@@ -39,7 +39,8 @@ def declarative(workflow: Workflow, task: Task, link: Link) -> StateGraph:
     graph.add_edge(START, workflow.order[0])
     for name in workflow.nodes:
         if name not in workflow.routes:
-            graph.add_edge(name, workflow.after(name) or END)
+            for following in workflow.after(name):
+                graph.add_edge(name, following or END)
             continue
         ends = {to: to or END for to in (None, *workflow.targets[name], *_reachable(workflow, name))}
         graph.add_conditional_edges(name, _router(workflow, name, link), {to or END: end for to, end in ends.items()})
@@ -89,14 +90,11 @@ def _router(workflow: Workflow, name: str, link: Link) -> Any:
         return chosen or END
 
     async def by_conditions(state: State) -> str:
-        for index, route in enumerate(rule):
+        for route in rule:
             if route.when is None:  # type: ignore[union-attr]
                 return route.to or END  # type: ignore[union-attr]
-            held = await link.evaluate(route.when, {"state": state})  # type: ignore[union-attr]
-            if held is not None and not isinstance(held, bool):
-                message = f"the condition yields {held!r}, neither true nor false"
-                raise StageError("ROUTE_INVALID", message, field=f"workflow.conditional.{name}[{index}].when")
-            if held:
+            # As everywhere in conditions: null, false, zero and what is empty do not hold.
+            if await link.evaluate(route.when, {"state": state}):  # type: ignore[union-attr]
                 return route.to or END  # type: ignore[union-attr]
         return END
 

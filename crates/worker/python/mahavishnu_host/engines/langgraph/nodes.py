@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -66,6 +67,7 @@ def _agent(node: Node, task: Task) -> Run:
         if instructions:
             system += f" {instructions}"
         model = task.require_model()
+        model = replace(model, name=str(node.options.get("model") or task.task.get("model") or model.name))
         given = {
             "Input": {key: value for key, value in state.items() if key not in ("stages", "results")},
             "Results of earlier stages": state.get("stages"),

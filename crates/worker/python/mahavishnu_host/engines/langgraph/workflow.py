@@ -1,7 +1,8 @@
-"""The declarative form: `nodes` and `conditional`, read and checked, not yet a graph.
+"""The declarative form: `nodes`, `edges` and `conditional`, read and checked, not yet a graph.
 
-Nodes run in the listed order and the last one ends the graph. A node in `conditional` has only the
-routes given there. A target that is not listed is an implicit node, which ends the graph.
+Nodes run in the listed order and the last one ends the graph. A node in `edges` leads to what is given
+there, to several in parallel; one in `conditional` has only the routes given there. A target that is not
+listed is an implicit node, which ends the graph.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ RESERVED = (*END_NAMES, "__start__")
 
 #: The keys of each kind of node besides `name` and `kind`.
 KINDS: dict[str, tuple[str, ...]] = {
-    "agent": ("role", "instructions", "max_tokens"),
+    "agent": ("role", "instructions", "max_tokens", "model"),
     "approval": ("title", "question"),
     "set": ("values",),
     "python": ("ref",),
     "tool": ("ref", "args"),
 }
 _REQUIRED = {"set": "values", "python": "ref", "tool": "ref"}
-_KEYS = ("nodes", "conditional", "max_steps")
+_KEYS = ("nodes", "conditional", "edges", "max_steps")
 _LITERAL = re.compile(r"""(["'])([A-Za-z_][\w.-]*)\1""")
 
 
@@ -54,14 +55,17 @@ class Workflow:
     order: list[str]
     routes: dict[str, list[Route] | str]
     targets: dict[str, list[str | None]] = field(default_factory=dict)
+    edges: dict[str, list[str | None]] = field(default_factory=dict)
     max_steps: int = 0
 
-    def after(self, name: str) -> str | None:
-        """The node that follows by default; None is the end."""
+    def after(self, name: str) -> list[str | None]:
+        """The nodes that follow without a choice; None is the end."""
+        if name in self.edges:
+            return self.edges[name]
         if name not in self.order:
-            return None
+            return [None]
         following = self.order[self.order.index(name) + 1 :]
-        return following[0] if following else None
+        return [following[0] if following else None]
 
 
 def parse(source: Any) -> Workflow:
@@ -89,11 +93,13 @@ def parse(source: Any) -> Workflow:
         for target in targets[name]:
             if target is not None and target not in nodes:
                 nodes[target] = Node(target, _default_kind(target), {}, path)
-    for name in routes:
-        if name not in nodes:
-            hint = nearest(name, nodes)
-            raise _invalid(f"conditional names {name}, which is not a node{hint}", f"workflow.conditional.{name}")
-    return Workflow(nodes, order, routes, targets, _max_steps(source, nodes))
+    edges = _edges(source.get("edges") or {}, nodes)
+    for key, names in (("conditional", routes), ("edges", edges)):
+        for name in names:
+            if name not in nodes:
+                hint = nearest(name, nodes)
+                raise _invalid(f"{key} names {name}, which is not a node{hint}", f"workflow.{key}.{name}")
+    return Workflow(nodes, order, routes, targets, edges, _max_steps(source, nodes))
 
 
 def target(name: Any) -> str | None:
@@ -139,6 +145,23 @@ def _routes(rules: Any, path: str) -> list[Route]:
             raise _invalid("when is a CEL expression", f"{where}.when")
         routes.append(Route(when, target(rule["to"])))
     return routes
+
+
+def _edges(source: Any, nodes: dict[str, Node]) -> dict[str, list[str | None]]:
+    """Where nodes lead without a choice; a target that is not there is declared by being named."""
+    if not isinstance(source, Mapping):
+        raise _invalid("edges maps nodes to where they lead", "workflow.edges")
+    edges: dict[str, list[str | None]] = {}
+    for name, given in source.items():
+        path = f"workflow.edges.{name}"
+        listed = given if isinstance(given, list) else [given]
+        if not listed or not all(isinstance(to, str) for to in listed):
+            raise _invalid("an edge leads to a node's name, or to a list of them", path)
+        edges[name] = [target(to) for to in listed]
+        for to in edges[name]:
+            if to is not None and to not in nodes:
+                nodes[to] = Node(to, _default_kind(to), {}, path)
+    return edges
 
 
 def _literals(expression: str) -> list[str | None]:
