@@ -18,7 +18,8 @@ use learn::{Outcome, ask, cross_validate};
 use mahavishnu_core::recommendation::model::{ENGINES, Model};
 
 fn main() -> Result<()> {
-    let (flags, files): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let (flags, files): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
     let wrong = flags.iter().any(|flag| flag == "--wrong");
     if files.is_empty() {
         let items = read(&data().join("corpus/train.jsonl"))?;
@@ -62,7 +63,13 @@ fn show(title: &str, outcomes: &[Outcome<'_>], wrong: bool) {
         for outcome in outcomes.iter().filter(|outcome| enough(outcome) && !outcome.whole()) {
             let plan: Vec<&str> = outcome.plan.iter().map(|engine| ENGINES[*engine]).collect();
             let mark = if outcome.primary() { "plan   " } else { "PRIMARY" };
-            println!("{mark} {} | want {} got {} | {}", outcome.item.kind, outcome.item.plan.join(">"), plan.join(">"), outcome.item.text);
+            println!(
+                "{mark} {} | want {} got {} | {}",
+                outcome.item.kind,
+                outcome.item.plan.join(">"),
+                plan.join(">"),
+                outcome.item.text
+            );
         }
         for outcome in poor.iter().filter(|outcome| sure(outcome) >= 0.5) {
             println!("SURE    {:.2} | {}", sure(outcome), outcome.item.text);
@@ -77,7 +84,8 @@ fn show(title: &str, outcomes: &[Outcome<'_>], wrong: bool) {
 fn reliability(answers: Vec<(f64, bool)>) {
     let mut error = 0.0;
     for low in [0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95] {
-        let high = [0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01].into_iter().find(|high| *high > low).unwrap_or(1.01);
+        let high =
+            [0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01].into_iter().find(|high| *high > low).unwrap_or(1.01);
         let bin: Vec<_> = answers.iter().filter(|(sure, _)| *sure >= low && *sure < high).collect();
         if bin.is_empty() {
             continue;
@@ -85,7 +93,11 @@ fn reliability(answers: Vec<(f64, bool)>) {
         let mean = bin.iter().map(|(sure, _)| sure).sum::<f64>() / bin.len() as f64;
         let right = bin.iter().filter(|(_, right)| *right).count() as f64 / bin.len() as f64;
         error += (mean - right).abs() * bin.len() as f64 / answers.len() as f64;
-        println!("  confidence {low:.2}-{:.2}: {:>4} answers, mean {mean:.2}, right {right:.2}", high.min(1.0), bin.len());
+        println!(
+            "  confidence {low:.2}-{:.2}: {:>4} answers, mean {mean:.2}, right {right:.2}",
+            high.min(1.0),
+            bin.len()
+        );
     }
     println!("  expected calibration error {error:.3}");
 }

@@ -26,13 +26,22 @@ fn main() {
         analysis.whole_features(&mut Print(model));
         for (n, clause) in analysis.clauses.iter().enumerate() {
             let words = analysis.tokens.iter().zip(&analysis.denied).take(clause.last).skip(clause.first);
-            let words: Vec<String> =
-                words.map(|(token, denied)| if *denied { format!("!{}", token.lower) } else { token.lower.clone() }).collect();
+            let words: Vec<String> = words
+                .map(
+                    |(token, denied)| if *denied { format!("!{}", token.lower) } else { token.lower.clone() },
+                )
+                .collect();
             let place = analysis.places.get(n).copied().unwrap_or_default();
-            println!("  {:?} {place} {} {:.2?}", clause.cue, words.join(" "), scored.clauses.get(n).unwrap_or(&[0.0; 4]));
+            println!(
+                "  {:?} {place} {} {:.2?}",
+                clause.cue,
+                words.join(" "),
+                scored.clauses.get(n).unwrap_or(&[0.0; 4])
+            );
             analysis.clause_features(clause, &mut Print(model));
         }
-        let plan: Vec<&str> = wanted(&analysis, &scored).iter().filter_map(|w| ENGINES.get(w.engine)).copied().collect();
+        let plan: Vec<&str> =
+            wanted(&analysis, &scored).iter().filter_map(|w| ENGINES.get(w.engine)).copied().collect();
         println!("  {}", plan.join(" > "));
     }
 }

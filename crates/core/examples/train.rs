@@ -14,7 +14,8 @@ use learn::corpus::{Item, data, read};
 fn main() -> Result<()> {
     let items = read(&data().join("corpus/train.jsonl"))?;
     let weights = learn::learn(&items.iter().collect::<Vec<&Item>>());
-    let [score, doubt, one] = learn::calibrate(&learn::cross_validate(&items, 5)).map(|weight| weight * 1000.0);
+    let [score, doubt, one] =
+        learn::calibrate(&learn::cross_validate(&items, 5)).map(|weight| weight * 1000.0);
     let head = "# Made by examples/train.rs: a feature, then its weight in thousandths for agno, langgraph, llamaindex, prefect.";
     let text = format!("{head}\ncalibration\t\t\t{score:.0}\t{doubt:.0}\t{one:.0}\n{weights}");
     std::fs::write(data().join("weights.tsv"), text)?;

@@ -35,7 +35,8 @@ fn the_answer_in_json_has_the_documented_keys() {
     assert_eq!(json["plan"][1]["type"], "langgraph");
     assert!(json["confidence"].as_f64().unwrap() > 0.5);
     assert_eq!(json["alternatives"].as_array().unwrap().len(), 3);
-    let words: Vec<_> = json["evidence"].as_array().unwrap().iter().map(|e| e["word"].as_str().unwrap()).collect();
+    let words: Vec<_> =
+        json["evidence"].as_array().unwrap().iter().map(|e| e["word"].as_str().unwrap()).collect();
     assert!(words.contains(&"documents") && words.contains(&"approval"), "{words:?}");
     assert_eq!(json["enough"], true);
 }
@@ -70,6 +71,38 @@ fn an_engine_from_a_file_is_recommended_and_ordered() {
     assert_eq!(ask("Get the manager's approval, then start a role-play session"), ["langgraph", "crewai"]);
     assert_eq!(ask("Role play is not needed. Read the contracts"), ["llamaindex"]);
     assert_eq!(recommend(&registry, "read the contracts").unwrap().alternatives.len(), 4);
+}
+
+/// A guard against a change that makes it worse, a little below what was measured (see the README there).
+#[test]
+fn the_held_out_descriptions_are_read_as_well_as_was_measured() {
+    let items = include_str!("../data/corpus/holdout.jsonl").lines();
+    let (mut count, mut primary, mut whole) = (0, 0, 0);
+    for line in items {
+        let item: serde_json::Value = serde_json::from_str(line).unwrap();
+        let want: Vec<&str> =
+            item["plan"].as_array().unwrap().iter().map(|engine| engine.as_str().unwrap()).collect();
+        if want.is_empty() {
+            continue;
+        }
+        let answer = ask(item["text"].as_str().unwrap());
+        count += 1;
+        primary += usize::from(answer.primary.as_str() == want[0]);
+        whole += usize::from(plan(&answer) == want);
+    }
+    assert!(primary * 100 >= count * 90, "primary: {primary} of {count}");
+    assert!(whole * 100 >= count * 85, "plan: {whole} of {count}");
+}
+
+#[test]
+fn every_line_of_the_shipped_weights_is_read() {
+    let lines = include_str!("../data/weights.tsv").lines().skip(1);
+    for line in lines {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let numbers = if parts[0] == "calibration" { 3 } else { 4 };
+        assert_eq!(parts.len(), 3 + numbers, "{line}");
+        assert!(parts[3..].iter().all(|part| part.parse::<f32>().is_ok()), "{line}");
+    }
 }
 
 #[test]

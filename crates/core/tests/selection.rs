@@ -133,18 +133,27 @@ fn the_flip_is_the_smallest_change_and_holds() {
             for change in &flip.changes {
                 match change {
                     Change::Require(requirement) | Change::DoNotRequire(requirement) => {
-                        let place = ["scheduling", "state", "routing"].iter().position(|n| *n == requirement.name());
+                        let place =
+                            ["scheduling", "state", "routing"].iter().position(|n| *n == requirement.name());
                         changed[place.unwrap()] ^= true;
                     }
                     Change::TaskType(other) => text.clone_from(other),
                 }
             }
-            assert_eq!(ask(&registry, &text, changed).engine, flip.engine, "{task_type} {required:?} {flip:?}");
+            assert_eq!(
+                ask(&registry, &text, changed).engine,
+                flip.engine,
+                "{task_type} {required:?} {flip:?}"
+            );
             if flip.changes.len() > 1 {
                 for single in 0..3 {
                     let mut one = required;
                     one[single] ^= true;
-                    assert_eq!(ask(&registry, task_type, one).engine, selection.engine, "one change is enough");
+                    assert_eq!(
+                        ask(&registry, task_type, one).engine,
+                        selection.engine,
+                        "one change is enough"
+                    );
                 }
             }
         }
@@ -176,7 +185,8 @@ fn an_engine_from_a_file_is_chosen_by_words_and_by_requirements() {
 
 #[test]
 fn the_answer_in_json_has_the_documented_keys() {
-    let json = serde_json::to_value(ask(&Registry::builtin(), "approval_workflow", [false, true, true])).unwrap();
+    let json =
+        serde_json::to_value(ask(&Registry::builtin(), "approval_workflow", [false, true, true])).unwrap();
     assert_eq!(json["engine"], "langgraph");
     assert_eq!(json["rule"], "requires_state_or_routing");
     assert_eq!(json["hybrid_plan"][0]["type"], "langgraph");
@@ -186,7 +196,8 @@ fn the_answer_in_json_has_the_documented_keys() {
 #[test]
 fn a_blank_or_over_long_task_type_is_refused() {
     for text in ["", " \n", &"a ".repeat(MAX_TASK_TYPE_BYTES)] {
-        let violations = select(&Registry::builtin(), &Request { task_type: text.to_owned(), ..Request::default() });
+        let violations =
+            select(&Registry::builtin(), &Request { task_type: text.to_owned(), ..Request::default() });
         assert_eq!(violations.unwrap_err().0[0].field, "task_type");
     }
 }

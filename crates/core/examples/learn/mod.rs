@@ -119,7 +119,9 @@ fn prior(name: &str) -> Row {
         ("s", "agent", _) => [0.8, 0.0, 0.0, 0.0],
         ("m", "ag.write" | "ag.code" | "ag.call" | "notify", _) => [0.8, 0.0, 0.0, 0.0],
         ("sc", "question", "doc.strong") => [0.0, 0.0, 1.5, 0.0],
-        ("cc", "doc.strong", "read.strong" | "read.weak") | ("cc", "ask", "doc.strong") => [0.0, 0.0, 1.0, 0.0],
+        ("cc", "doc.strong", "read.strong" | "read.weak") | ("cc", "ask", "doc.strong") => {
+            [0.0, 0.0, 1.0, 0.0]
+        }
         ("cc", "doc.weak", "read.strong") => [0.0, 0.0, 0.7, 0.0],
         ("cc", "data", "pf.etl") => [0.0, 0.0, 0.0, 0.8],
         ("cc", "lg.approve", "person") => [0.0, 0.8, 0.0, 0.0],
@@ -186,9 +188,24 @@ pub fn learn(items: &[&Item]) -> String {
         names.place(format!("c\t{concept}\t"));
     }
     let priors: Vec<Row> = names.names.iter().map(|name| prior(name)).collect();
-    let learned: Vec<bool> =
-        names.names.iter().zip(&names.seen).map(|(name, seen)| *seen >= LEAST || name.starts_with("c\t")).collect();
-    let pulls: Vec<f32> = names.names.iter().map(|name| if name.starts_with(['w', 'b']) && !name.starts_with("bias") { PULL_WORD } else { PULL_CONCEPT }).collect();
+    let learned: Vec<bool> = names
+        .names
+        .iter()
+        .zip(&names.seen)
+        .map(|(name, seen)| *seen >= LEAST || name.starts_with("c\t"))
+        .collect();
+    let pulls: Vec<f32> =
+        names
+            .names
+            .iter()
+            .map(|name| {
+                if name.starts_with(['w', 'b']) && !name.starts_with("bias") {
+                    PULL_WORD
+                } else {
+                    PULL_CONCEPT
+                }
+            })
+            .collect();
     let speaks: Vec<[bool; ENGINES.len()]> = names.names.iter().map(|name| may_speak(name)).collect();
     let floors: Vec<f32> = names.names.iter().map(|name| floor(name)).collect();
     let mut weights = priors.clone();
@@ -203,14 +220,18 @@ pub fn learn(items: &[&Item]) -> String {
                 let sum = |features: &[usize]| features.iter().map(|f| weights[*f][engine]).sum::<f32>();
                 let whole = weights[bias][engine] + sum(&sample.whole);
                 let Some((clause, own)) =
-                    sample.clauses.iter().map(|c| (c, sum(c))).max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
+                    sample.clauses.iter().map(|c| (c, sum(c))).max_by(|a, b| a.1.total_cmp(&b.1))
+                else {
+                    continue;
+                };
                 let wanted = f32::from(u8::from(sample.labels[engine]));
                 let error = 1.0 / (1.0 + (-(whole + own)).exp()) - wanted;
                 for feature in sample.whole.iter().chain(clause).copied().chain([bias]) {
                     if (!learned[feature] && feature != bias) || !speaks[feature][engine] {
                         continue;
                     }
-                    let gradient = error + pulls[feature] * (weights[feature][engine] - priors[feature][engine]) * 10.0;
+                    let gradient =
+                        error + pulls[feature] * (weights[feature][engine] - priors[feature][engine]) * 10.0;
                     squares[feature][engine] += gradient * gradient;
                     let weight = weights[feature][engine] - RATE * gradient / squares[feature][engine].sqrt();
                     // A word that others use for other things must not silence an engine.

@@ -13,14 +13,20 @@ pub(super) struct Reader<'a, 'v> {
 
 impl<'a, 'v> Reader<'a, 'v> {
     /// The object at `path`, or a violation when the value is none, has a key outside `known`, or more.
-    pub fn open(path: &str, value: &'a Value, known: &[&str], violations: &'v mut Violations) -> Option<Self> {
+    pub fn open(
+        path: &str,
+        value: &'a Value,
+        known: &[&str],
+        violations: &'v mut Violations,
+    ) -> Option<Self> {
         let Some(object) = value.as_object() else {
             violations.push(path, Reason::WrongType, "must be an object");
             return None;
         };
         for key in object.keys().filter(|key| !known.contains(&key.as_str())) {
             let nearest = known.iter().max_by(|a, b| strsim::jaro(key, a).total_cmp(&strsim::jaro(key, b)));
-            let hint = nearest.map_or_else(String::new, |near| format!("; the nearest known key is {near:?}"));
+            let hint =
+                nearest.map_or_else(String::new, |near| format!("; the nearest known key is {near:?}"));
             violations.push(join(path, key), Reason::UnknownKey, format!("is not known{hint}"));
         }
         Some(Self { path: path.to_owned(), object, violations })
@@ -58,7 +64,9 @@ impl<'a, 'v> Reader<'a, 'v> {
 
     /// A whole number that fits.
     pub fn number<T: TryFrom<i64>>(&mut self, key: &str) -> Option<T> {
-        self.read(key, "a whole number in range", |value| value.as_i64().and_then(|number| T::try_from(number).ok()))
+        self.read(key, "a whole number in range", |value| {
+            value.as_i64().and_then(|number| T::try_from(number).ok())
+        })
     }
 
     /// A list of texts that are not blank.
@@ -68,7 +76,11 @@ impl<'a, 'v> Reader<'a, 'v> {
         for (n, item) in items.iter().enumerate() {
             match item.as_str().map(str::trim).filter(|text| !text.is_empty()) {
                 Some(text) => texts.push(text.to_owned()),
-                None => self.violations.push(format!("{}[{n}]", self.at(key)), Reason::WrongType, "must be a text"),
+                None => self.violations.push(
+                    format!("{}[{n}]", self.at(key)),
+                    Reason::WrongType,
+                    "must be a text",
+                ),
             }
         }
         Some(texts)

@@ -81,13 +81,21 @@ impl Registry {
     fn overlay(&self, text: &str, builtin: bool) -> Result<Self, Violations> {
         let mut violations = Violations::default();
         if text.len() > MAX_FILE_BYTES {
-            violations.push("", Reason::TooLarge, format!("an engine file has at most {MAX_FILE_BYTES} bytes"));
+            violations.push(
+                "",
+                Reason::TooLarge,
+                format!("an engine file has at most {MAX_FILE_BYTES} bytes"),
+            );
             return Err(violations);
         }
         let value: Value = match serde_saphyr::from_str(text) {
             Ok(value) => value,
             Err(error) => {
-                violations.push("", Reason::Malformed, format!("is not YAML or JSON: {}", first_line(&error)));
+                violations.push(
+                    "",
+                    Reason::Malformed,
+                    format!("is not YAML or JSON: {}", first_line(&error)),
+                );
                 return Err(violations);
             }
         };
@@ -106,7 +114,11 @@ impl Registry {
             let path = format!("engines[{n}]");
             let Some(profile) = self.read_engine(&path, item, builtin, violations) else { continue };
             if seen.contains(&profile.name) {
-                violations.push(format!("{path}.name"), Reason::Duplicate, format!("{} is there twice", profile.name));
+                violations.push(
+                    format!("{path}.name"),
+                    Reason::Duplicate,
+                    format!("{} is there twice", profile.name),
+                );
             }
             seen.push(profile.name.clone());
             match self.profiles.iter_mut().find(|known| known.name == profile.name) {
@@ -115,17 +127,40 @@ impl Registry {
             }
         }
         if self.profiles.len() > MAX_ENGINES {
-            violations.push("engines", Reason::TooLarge, format!("a deployment has at most {MAX_ENGINES} engines"));
+            violations.push(
+                "engines",
+                Reason::TooLarge,
+                format!("a deployment has at most {MAX_ENGINES} engines"),
+            );
         }
         for (n, item) in list(guide, "guide", violations).iter().enumerate() {
             self.read_guide_entry(&format!("guide[{n}]"), item, violations);
         }
     }
 
-    fn read_engine(&self, path: &str, value: &Value, builtin: bool, violations: &mut Violations) -> Option<Profile> {
+    fn read_engine(
+        &self,
+        path: &str,
+        value: &Value,
+        builtin: bool,
+        violations: &mut Violations,
+    ) -> Option<Profile> {
         const KNOWN: [&str; 15] = [
-            "name", "display_name", "complexity", "stateful", "routing", "scheduling", "strengths", "weaknesses",
-            "best_for", "avoid_for", "overhead", "worker", "words", "ask", "rank",
+            "name",
+            "display_name",
+            "complexity",
+            "stateful",
+            "routing",
+            "scheduling",
+            "strengths",
+            "weaknesses",
+            "best_for",
+            "avoid_for",
+            "overhead",
+            "worker",
+            "words",
+            "ask",
+            "rank",
         ];
         let mut engine = Reader::open(path, value, &KNOWN, violations)?;
         engine.require("name");

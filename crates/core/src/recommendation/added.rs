@@ -22,7 +22,11 @@ pub struct Added<'a> {
 /// The added engines whose phrases stand in the description and are meant, each with the earliest of them.
 pub fn find<'a>(registry: &'a Registry, analysis: &Analysis) -> Vec<Added<'a>> {
     let added = registry.profiles().filter(|profile| !profile.builtin);
-    added.filter_map(|profile| profile.words.iter().filter_map(|word| meant(profile, word, analysis)).min_by_key(|a| a.place)).collect()
+    added
+        .filter_map(|profile| {
+            profile.words.iter().filter_map(|word| meant(profile, word, analysis)).min_by_key(|a| a.place)
+        })
+        .collect()
 }
 
 fn meant<'a>(profile: &'a Profile, word: &str, analysis: &Analysis) -> Option<Added<'a>> {
@@ -32,7 +36,9 @@ fn meant<'a>(profile: &'a Profile, word: &str, analysis: &Analysis) -> Option<Ad
         let denied = |at: usize| analysis.denied.get(at).copied().unwrap_or(false);
         let mut starts = tokens.windows(stems.len().max(1)).enumerate();
         let (offset, _) = starts.find(|(offset, window)| {
-            !stems.is_empty() && !denied(clause.first + offset) && window.iter().zip(&stems).all(|(token, stem)| token.stem == *stem)
+            !stems.is_empty()
+                && !denied(clause.first + offset)
+                && window.iter().zip(&stems).all(|(token, stem)| token.stem == *stem)
         })?;
         let first = clause.first + offset;
         let place = isize::try_from(analysis.places.get(n).copied().unwrap_or(0)).unwrap_or(isize::MAX);

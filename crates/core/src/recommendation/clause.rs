@@ -3,7 +3,8 @@
 //! A clause ends at punctuation, at a word of order (`then`, `before`, `once`), at a relative, and at `and`
 //! when what follows is an action of its own.
 
-use super::lexicon::{Hit, Lexicon};
+use super::lexicon::Hit;
+use super::opener::{ends_here, opener};
 use super::text::{Kind, Token};
 
 /// What a clause is to the clause before it.
@@ -51,123 +52,6 @@ pub struct Clause {
     /// It says `only after`, `not until` or the like: the binding is to the clause just before it.
     pub strict: bool,
 }
-
-/// Words that open a clause, the longest first, each with what they say. `-` opens a clause and says nothing.
-const OPENERS: &[(&str, Cue)] = &[
-    ("as soon as", Cue::Prior),
-    ("in order to", Cue::None),
-    ("from there on", Cue::Then),
-    ("from then on", Cue::Then),
-    ("when that done", Cue::Then),
-    ("once that done", Cue::Then),
-    ("when it done", Cue::Then),
-    ("but not before", Cue::Prior),
-    ("not before", Cue::Prior),
-    ("only after", Cue::Prior),
-    ("only once", Cue::Prior),
-    ("only when", Cue::Prior),
-    ("only if", Cue::Prior),
-    ("only then", Cue::Then),
-    ("not until", Cue::Prior),
-    ("as long as", Cue::Prior),
-    ("subject to", Cue::Prior),
-    ("conditional on", Cue::Prior),
-    ("contingent on", Cue::Prior),
-    ("dependent on", Cue::Prior),
-    ("preceded by", Cue::Prior),
-    ("based on", Cue::Prior),
-    ("on the basis of", Cue::Prior),
-    ("followed by", Cue::Then),
-    ("prior to", Cue::Later),
-    ("ahead of", Cue::Later),
-    ("in advance of", Cue::Later),
-    ("leading to", Cue::Then),
-    ("and then", Cue::Then),
-    ("but first", Cue::First),
-    ("first of all", Cue::First),
-    ("to begin with", Cue::First),
-    ("to start with", Cue::First),
-    ("start by", Cue::First),
-    ("starts by", Cue::First),
-    ("start with", Cue::First),
-    ("starts with", Cue::First),
-    ("begin by", Cue::First),
-    ("begins by", Cue::First),
-    ("begin with", Cue::First),
-    ("begins with", Cue::First),
-    ("before that", Cue::First),
-    ("before any of", Cue::First),
-    ("before anything", Cue::First),
-    ("before all that", Cue::First),
-    ("before this", Cue::First),
-    ("after that", Cue::Then),
-    ("after this", Cue::Then),
-    ("after which", Cue::Then),
-    ("at which point", Cue::Then),
-    ("when that is done", Cue::Then),
-    ("once that is done", Cue::Then),
-    ("once done", Cue::Then),
-    ("when done", Cue::Then),
-    ("next up", Cue::Then),
-    ("last of all", Cue::Then),
-    ("now that", Cue::Prior),
-    ("given that", Cue::Prior),
-    ("provided that", Cue::Prior),
-    ("assuming that", Cue::Prior),
-    ("so that", Cue::None),
-    ("such that", Cue::None),
-    ("beforehand", Cue::First),
-    ("initially", Cue::First),
-    ("firstly", Cue::First),
-    ("first", Cue::First),
-    ("then", Cue::Then),
-    ("afterwards", Cue::Then),
-    ("afterward", Cue::Then),
-    ("subsequently", Cue::Then),
-    ("thereafter", Cue::Then),
-    ("next", Cue::Then),
-    ("finally", Cue::Then),
-    ("lastly", Cue::Then),
-    ("eventually", Cue::Then),
-    ("ultimately", Cue::Then),
-    ("later", Cue::Then),
-    ("before", Cue::Later),
-    ("after", Cue::Prior),
-    ("once", Cue::Prior),
-    ("when", Cue::Prior),
-    ("whenever", Cue::Prior),
-    ("following", Cue::Prior),
-    ("upon", Cue::Prior),
-    ("until", Cue::Prior),
-    ("till", Cue::Prior),
-    ("unless", Cue::Prior),
-    ("provided", Cue::Prior),
-    ("providing", Cue::Prior),
-    ("assuming", Cue::Prior),
-    ("pending", Cue::Prior),
-    ("if", Cue::Prior),
-    ("using", Cue::Prior),
-    ("which", Cue::None),
-    ("who", Cue::None),
-    ("while", Cue::None),
-    ("because", Cue::None),
-    ("since", Cue::None),
-    ("so", Cue::None),
-    ("but", Cue::None),
-    ("though", Cue::None),
-    ("although", Cue::None),
-    ("however", Cue::None),
-    ("whereas", Cue::None),
-    ("except", Cue::None),
-    ("plus", Cue::None),
-];
-
-/// A word after `and` that is a noun or adjective more often than an action does not open a clause.
-const ACTION_CONCEPTS: [&str; 15] = [
-    "lg.decide", "lg.approve", "lg.human", "lg.branch", "lg.state", "lg.loop", "person", "pf.etl", "pf.sched", "read.strong",
-    "ag.write", "ag.code", "ag.call", "notify", "read.weak",
-];
-
 /// Cuts the tokens into clauses.
 pub fn clauses(tokens: &[Token], hits: &[Hit]) -> Vec<Clause> {
     let mut clauses = Vec::new();
@@ -205,7 +89,8 @@ pub fn clauses(tokens: &[Token], hits: &[Hit]) -> Vec<Clause> {
                 // An opener just after a pause says what the pause left open.
                 if open.first == n || only_fillers(tokens, open.first, n) {
                     // `X, and if C, Y`: the condition opens something new and says nothing of X.
-                    let new = cue == Cue::Prior && !strict && joined(tokens, open.first, n) && !clauses.is_empty();
+                    let new =
+                        cue == Cue::Prior && !strict && joined(tokens, open.first, n) && !clauses.is_empty();
                     open.cue = if new { Cue::Then } else { merge(open.cue, cue) };
                     open.strict |= strict;
                     open.first = n + words;
@@ -247,111 +132,25 @@ fn merge(old: Cue, new: Cue) -> Cue {
     }
 }
 
-/// The order that the words at `n` give, and how many words they are.
-fn opener(tokens: &[Token], hits: &[Hit], n: usize) -> Option<(Cue, usize)> {
-    let token = tokens.get(n)?;
-    if token.kind != Kind::Word {
-        return None;
-    }
-    // `once a week` and `before opening` are times, not orders.
-    let lexicon = Lexicon::builtin();
-    if hits.iter().any(|hit| hit.first <= n && n <= hit.last && hit.last > hit.first && lexicon.name(hit.concept) == "pf.sched") {
-        return None;
-    }
-    if token.lower == "and" {
-        return opens_action(tokens, hits, n).then_some((Cue::None, 1));
-    }
-    // `With the permission obtained, run the export.`
-    let opens = n.checked_sub(1).and_then(|n| tokens.get(n)).is_none_or(|before| before.kind == Kind::Stop);
-    if token.lower == "with" && opens {
-        return Some((Cue::Prior, 1));
-    }
-    // `use the specs to write`: what is read, then what is made of it.
-    if token.lower == "to" && makes(hits, n + 1) && reads(hits, n) {
-        return Some((Cue::Then, 1));
-    }
-    // `X needs Y first` is `Y, X`.
-    if matches!(token.lower.as_str(), "needs" | "need" | "requires" | "require" | "takes" | "awaits") && says_first(tokens, n) {
-        return Some((Cue::Prior, 1));
-    }
-    if token.lower == "first" && ends_here(tokens, n + 1) {
-        return None;
-    }
-    let before = n.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
-    let (text, cue) = OPENERS.iter().find(|(text, _)| {
-        let mut words = text.split(' ').enumerate();
-        words.all(|(k, word)| tokens.get(n + k).is_some_and(|token| token.kind == Kind::Word && token.lower == word))
-    })?;
-    match *text {
-        // `tell me which`, `decide who`: what is asked, not an aside.
-        "which" | "who" if tokens.get(n.wrapping_sub(1)).is_none_or(Token::is_word) => return None,
-        // `the following documents`, `the first page`, `the next step`, `at first`
-        "following" | "first" | "next" | "later" | "provided" | "pending" if is_modifier(before) => return None,
-        "so" if tokens.get(n + 1).is_some_and(|token| matches!(token.lower.as_str(), "far" | "called" | "much" | "many")) => return None,
-        _ => {}
-    }
-    Some((*cue, text.split(' ').count()))
-}
-
-fn is_modifier(before: &str) -> bool {
-    matches!(before, "the" | "a" | "an" | "at" | "our" | "my" | "your" | "their" | "each" | "every" | "this" | "that" | "on" | "to" | "of" | "is" | "are" | "days" | "in" | "weeks" | "hours" | "no" | "information" | "data" | "by" | "who")
-}
-
-/// Whether `and` opens a clause: within the next two words something acts or decides.
-fn opens_action(tokens: &[Token], hits: &[Hit], n: usize) -> bool {
-    let lexicon = Lexicon::builtin();
-    let next = tokens.get(n + 1).map_or("", |token| token.lower.as_str());
-    let asks = matches!(
-        next,
-        "let" | "have" | "has" | "get" | "gets" | "ask" | "asks" | "require" | "requires" | "obtain" | "wait" | "waits" | "hold" | "send" | "sends" | "put"
-            | "leave" | "hand" | "hands" | "keep" | "tell" | "store" | "when" | "if" | "once" | "afterwards" | "finally" | "after" | "only" | "make" | "run" | "use" | "return"
-    );
-    if asks {
-        return true;
-    }
-    let mut near = hits.iter().filter(|hit| hit.first == n + 1 || (hit.first == n + 2 && short(tokens, n + 1)));
-    near.any(|hit| ACTION_CONCEPTS.contains(&lexicon.name(hit.concept)))
-}
-
-fn short(tokens: &[Token], n: usize) -> bool {
-    let lower = tokens.get(n).map_or("", |token| token.lower.as_str());
-    matches!(lower, "a" | "an" | "the" | "our" | "to" | "get" | "have" | "let" | "ask" | "must" | "should" | "it" | "is" | "are" | "be" | "only" | "also" | "my" | "their" | "some" | "one" | "automatically" | "will" | "needs")
-}
-
 /// `should the agent`, `may we`: the verb before who does it.
 fn turns(tokens: &[Token], n: usize) -> bool {
     let at = |n: usize| tokens.get(n).map_or("", |token| token.lower.as_str());
-    matches!(at(n), "should" | "may" | "must" | "can" | "do" | "does" | "will" | "is") && matches!(at(n + 1), "the" | "an" | "a" | "we" | "it" | "our" | "i" | "they")
-}
-
-fn makes(hits: &[Hit], n: usize) -> bool {
-    let lexicon = Lexicon::builtin();
-    hits.iter().any(|hit| hit.first == n && matches!(lexicon.name(hit.concept), "ag.write" | "ag.code"))
-}
-
-/// Whether something to read stands shortly before `n`.
-fn reads(hits: &[Hit], n: usize) -> bool {
-    let lexicon = Lexicon::builtin();
-    hits.iter().any(|hit| hit.last < n && hit.last + 6 > n && lexicon.name(hit.concept) == "doc.strong")
-}
-
-fn ends_here(tokens: &[Token], n: usize) -> bool {
-    tokens.get(n).is_none_or(|token| !token.is_word())
-}
-
-/// Whether the part that begins at `n` ends with `first` or `beforehand`.
-fn says_first(tokens: &[Token], n: usize) -> bool {
-    let part = tokens.iter().skip(n).take_while(|token| token.is_word());
-    part.last().is_some_and(|token| matches!(token.lower.as_str(), "first" | "beforehand"))
+    matches!(at(n), "should" | "may" | "must" | "can" | "do" | "does" | "will" | "is")
+        && matches!(at(n + 1), "the" | "an" | "a" | "we" | "it" | "our" | "i" | "they")
 }
 
 fn only_fillers(tokens: &[Token], first: usize, n: usize) -> bool {
     tokens.get(first..n).is_some_and(|words| {
-        words.iter().all(|token| matches!(token.lower.as_str(), "and" | "but" | "only" | "or" | "just" | "even" | "right" | "so"))
+        words.iter().all(|token| {
+            matches!(token.lower.as_str(), "and" | "but" | "only" | "or" | "just" | "even" | "right" | "so")
+        })
     })
 }
 
 fn is_strict(tokens: &[Token], n: usize, words: usize) -> bool {
     let at = |n: usize| tokens.get(n).map_or("", |token| token.lower.as_str());
-    at(n) == "only" || at(n) == "not" || n.checked_sub(1).is_some_and(|n| at(n) == "only") || (words == 1 && matches!(at(n), "until" | "unless"))
+    at(n) == "only"
+        || at(n) == "not"
+        || n.checked_sub(1).is_some_and(|n| at(n) == "only")
+        || (words == 1 && matches!(at(n), "until" | "unless"))
 }

@@ -21,6 +21,17 @@ pub struct Hit {
     pub last: usize,
 }
 
+/// The phrases that begin at one of the tokens `from..to`. Phrases are in the order of the text, so this is a search and
+/// not a walk: what is asked once per token must not cost the whole text.
+pub fn beginning(hits: &[Hit], from: usize, to: usize) -> &[Hit] {
+    let start = hits.partition_point(|hit| hit.first < from);
+    let end = hits.partition_point(|hit| hit.first < to);
+    hits.get(start..end.max(start)).unwrap_or_default()
+}
+
+/// Longest phrase, in tokens; none of the lexicon or of a sensible engine file is longer.
+pub const LONGEST: usize = 12;
+
 /// Phrases by their first stem, the longest first.
 pub struct Lexicon {
     concepts: Vec<&'static str>,
@@ -51,7 +62,9 @@ impl Lexicon {
 
     /// Every word that stands in a phrase.
     pub fn words(&self) -> impl Iterator<Item = &'static str> {
-        lines().flat_map(|(_, line)| line.split(|c: char| !c.is_alphanumeric())).filter(|word| !word.is_empty())
+        lines()
+            .flat_map(|(_, line)| line.split(|c: char| !c.is_alphanumeric()))
+            .filter(|word| !word.is_empty())
     }
 
     /// The phrases of a text, in its order. A longer phrase hides the shorter ones inside it.
@@ -118,15 +131,15 @@ fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
     sections(TEXT)
 }
 
-/// Each line of phrases with the concept that it belongs to.
+/// Each line of phrases with the concept that it belongs to. What stands before the first concept is a comment.
 fn sections(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let mut concept = "none";
-    text.lines().filter_map(move |line| {
+    let mut concept = None;
+    text.lines().filter(|line| !line.is_empty()).filter_map(move |line| {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            concept = name;
+            concept = Some(name);
             return None;
         }
-        (!line.starts_with('#') && !line.is_empty()).then_some((concept, line))
+        concept.map(|concept| (concept, line))
     })
 }
 

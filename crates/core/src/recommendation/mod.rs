@@ -11,8 +11,10 @@ mod added;
 pub mod analysis;
 pub mod clause;
 pub mod lexicon;
+mod mention;
 pub mod model;
 mod negation;
+mod opener;
 mod order;
 pub mod plan;
 pub mod spelling;
@@ -133,7 +135,11 @@ const ADVICE: &str = "say what goes in and what comes out: documents to read or 
 fn check(description: &str) -> Result<(), Violations> {
     let mut violations = Violations::default();
     if description.len() > MAX_DESCRIPTION_BYTES {
-        violations.push("description", Reason::TooLarge, format!("has more than {MAX_DESCRIPTION_BYTES} bytes"));
+        violations.push(
+            "description",
+            Reason::TooLarge,
+            format!("has more than {MAX_DESCRIPTION_BYTES} bytes"),
+        );
     } else if description.trim().is_empty() {
         violations.push("description", Reason::Required, "say what the task is");
     }
@@ -148,9 +154,15 @@ struct Candidate<'a> {
     place: (isize, usize),
 }
 
-fn candidates<'a>(registry: &'a Registry, analysis: &Analysis, scored: &Scored, added: &[Added<'a>]) -> Vec<Candidate<'a>> {
+fn candidates<'a>(
+    registry: &'a Registry,
+    analysis: &Analysis,
+    scored: &Scored,
+    added: &[Added<'a>],
+) -> Vec<Candidate<'a>> {
     // A sure word of an added engine takes the clause from a built-in one that is not sure of it.
-    let taken = |clause: usize, score: f32| score < added::SCORE && added.iter().any(|added| added.clause == clause);
+    let taken =
+        |clause: usize, score: f32| score < added::SCORE && added.iter().any(|added| added.clause == clause);
     let wanted = plan::wanted(analysis, scored).into_iter().filter_map(|wanted| {
         let score = scored.score(wanted.engine);
         let keeps = !taken(wanted.clause, score) && (score > 0.0 || added.is_empty());
@@ -171,10 +183,15 @@ fn candidates<'a>(registry: &'a Registry, analysis: &Analysis, scored: &Scored, 
 fn stage(description: &str, analysis: &Analysis, candidate: &Candidate<'_>) -> PlannedStage {
     let clause = analysis.clauses.get(candidate.clause);
     let start = clause.and_then(|clause| analysis.tokens.get(clause.first)).map_or(0, |token| token.start);
-    let last = clause.and_then(|clause| clause.last.checked_sub(1)).and_then(|last| analysis.tokens.get(last));
+    let last =
+        clause.and_then(|clause| clause.last.checked_sub(1)).and_then(|last| analysis.tokens.get(last));
     let end = last.map_or(start, |token| token.end);
     let clause = description.get(start..end).unwrap_or_default().to_owned();
-    let best = candidate.profile.best_for.first().map_or_else(String::new, |best| format!(": {}", best.to_lowercase()));
+    let best = candidate
+        .profile
+        .best_for
+        .first()
+        .map_or_else(String::new, |best| format!(": {}", best.to_lowercase()));
     PlannedStage {
         why: format!("{clause:?} suits {}{best}", candidate.profile.display_name),
         engine: candidate.profile.name.clone(),
@@ -182,7 +199,12 @@ fn stage(description: &str, analysis: &Analysis, candidate: &Candidate<'_>) -> P
     }
 }
 
-fn alternatives(registry: &Registry, scored: &Scored, added: &[Added<'_>], primary: &EngineName) -> Vec<Alternative> {
+fn alternatives(
+    registry: &Registry,
+    scored: &Scored,
+    added: &[Added<'_>],
+    primary: &EngineName,
+) -> Vec<Alternative> {
     let score = |profile: &Profile| match ENGINES.iter().position(|name| *name == profile.name.as_str()) {
         Some(engine) => scored.score(engine),
         None if added.iter().any(|added| added.profile.name == profile.name) => added::SCORE,
@@ -214,11 +236,13 @@ fn evidence(
         if !candidates.iter().any(|candidate| candidate.profile.name == profile.name) {
             continue;
         }
-        let weights = scored.tokens.iter().map(|scores| scores.get(engine).copied().unwrap_or(0.0)).enumerate();
+        let weights =
+            scored.tokens.iter().map(|scores| scores.get(engine).copied().unwrap_or(0.0)).enumerate();
         let mut words: Vec<(usize, f32)> = weights.filter(|(_, weight)| *weight >= WORTH_SHOWING).collect();
         words.sort_by(|a, b| b.1.total_cmp(&a.1));
         for (n, weight) in words.into_iter().take(MOST_EVIDENCE) {
-            let last = analysis.hits.iter().filter(|hit| hit.first == n).map(|hit| hit.last).max().unwrap_or(n);
+            let last =
+                analysis.hits.iter().filter(|hit| hit.first == n).map(|hit| hit.last).max().unwrap_or(n);
             push(&mut evidence, description, analysis, (n, last), &profile.name, weight);
         }
     }
@@ -239,7 +263,13 @@ fn push(
 ) {
     let (Some(first), Some(last)) = (analysis.tokens.get(first), analysis.tokens.get(last)) else { return };
     let word = description.get(first.start..last.end).unwrap_or_default().to_owned();
-    evidence.push(Evidence { word, engine: engine.clone(), weight: round(weight.into()), start: first.start, end: last.end });
+    evidence.push(Evidence {
+        word,
+        engine: engine.clone(),
+        weight: round(weight.into()),
+        start: first.start,
+        end: last.end,
+    });
 }
 
 /// To thousandths: more digits would only pretend.

@@ -44,7 +44,8 @@ impl Scored {
 
     /// The score of an engine.
     pub fn score(&self, engine: usize) -> f32 {
-        let best = (0..self.clauses.len()).map(|clause| self.in_clause(clause, engine)).fold(f32::MIN, f32::max);
+        let best =
+            (0..self.clauses.len()).map(|clause| self.in_clause(clause, engine)).fold(f32::MIN, f32::max);
         if self.clauses.is_empty() { -10.0 } else { best }
     }
 }
@@ -93,7 +94,8 @@ impl Model {
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let mut parts = line.split('\t');
             let (Some(kind), Some(a), Some(b)) = (parts.next(), parts.next(), parts.next()) else { continue };
-            let numbers: Vec<f32> = parts.filter_map(|part| part.parse::<f32>().ok()).map(|n| n / 1000.0).collect();
+            let numbers: Vec<f32> =
+                parts.filter_map(|part| part.parse::<f32>().ok()).map(|n| n / 1000.0).collect();
             if kind == "calibration" {
                 if let Ok([score, doubt, one]) = <[f32; 3]>::try_from(numbers) {
                     model.calibration = [score.into(), doubt.into(), one.into()];
@@ -112,7 +114,8 @@ impl Model {
 
     /// Scores a description.
     pub fn score(&self, analysis: &Analysis) -> Scored {
-        let mut scored = Scored { tokens: vec![Scores::default(); analysis.tokens.len()], ..Scored::default() };
+        let mut scored =
+            Scored { tokens: vec![Scores::default(); analysis.tokens.len()], ..Scored::default() };
         let mut whole = Sum { model: self, sum: Scores::default(), tokens: None };
         analysis.whole_features(&mut whole);
         scored.whole = whole.sum;

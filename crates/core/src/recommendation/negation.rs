@@ -7,6 +7,9 @@
 use super::clause::{Clause, Cue};
 use super::text::{Kind, Token};
 
+/// How far two denials may stand apart to be one, in tokens.
+const REACH: usize = 12;
+
 /// Marks the denied tokens, and turns `not X before Y` round.
 pub fn denied(tokens: &[Token], clauses: &mut [Clause]) -> Vec<bool> {
     let mut denied = vec![false; tokens.len()];
@@ -22,7 +25,8 @@ pub fn denied(tokens: &[Token], clauses: &mut [Clause]) -> Vec<bool> {
         while at < clause.last {
             let Some(token) = tokens.get(at) else { break };
             if let Some(words) = cue(tokens, at) {
-                let waits = next.as_ref().is_some_and(|next| waits(tokens, next)) || doubled(tokens, &clauses_before(clauses, n), at);
+                let waits = next.as_ref().is_some_and(|next| waits(tokens, next))
+                    || doubled(tokens, sentence_start(clauses, n), at);
                 if looks_back(tokens, at, clause.last) {
                     (start..at).for_each(|n| mark(&mut denied, n));
                 } else if waits {
@@ -49,7 +53,10 @@ pub fn denied(tokens: &[Token], clauses: &mut [Clause]) -> Vec<bool> {
             if active {
                 mark(&mut denied, at);
             }
-            if token.lower == "free" && at > start && tokens.get(at - 1).is_some_and(|t| t.end + 1 == token.start) {
+            if token.lower == "free"
+                && at > start
+                && tokens.get(at - 1).is_some_and(|t| t.end + 1 == token.start)
+            {
                 mark(&mut denied, at - 1);
             }
             at += 1;
@@ -65,25 +72,38 @@ fn mark(denied: &mut [bool], n: usize) {
     }
 }
 
-fn clauses_before(clauses: &[Clause], n: usize) -> Vec<Clause> {
+/// Where the sentence of a clause begins, but not far back: a denial is not remembered for ever.
+fn sentence_start(clauses: &[Clause], n: usize) -> usize {
     let sentence = clauses.get(n).map_or(0, |clause| clause.sentence);
-    clauses.get(..=n).unwrap_or_default().iter().filter(|clause| clause.sentence == sentence).cloned().collect()
+    let before = clauses.get(..=n).unwrap_or_default().iter().rev().take(8);
+    before.take_while(|clause| clause.sentence == sentence).last().map_or(0, |clause| clause.first)
 }
 
 /// How many words at `n` deny; none when they do not.
 fn cue(tokens: &[Token], n: usize) -> Option<usize> {
     let at = |k: usize| tokens.get(n + k).map_or("", |token| token.lower.as_str());
     match (at(0), at(1)) {
-        ("no" | "not", "later" | "more" | "less" | "matter" | "only" | "just" | "merely" | "simply" | "problem" | "doubt" | "sooner") => None,
+        (
+            "no" | "not",
+            "later" | "more" | "less" | "matter" | "only" | "just" | "merely" | "simply" | "problem"
+            | "doubt" | "sooner",
+        ) => None,
         ("not", "all" | "every" | "always") => None,
-        ("do" | "does" | "did" | "is" | "are" | "will" | "should" | "must" | "can" | "could" | "would", "not") => match at(2) {
+        (
+            "do" | "does" | "did" | "is" | "are" | "will" | "should" | "must" | "can" | "could" | "would",
+            "not",
+        ) => match at(2) {
             "only" | "just" | "merely" => None,
             _ => Some(2),
         },
-        ("rather", "than") | ("instead", "of") | ("as" , "opposed") => Some(2),
-        ("no" | "not" | "never" | "without" | "nor" | "neither" | "cannot" | "cant" | "dont" | "doesnt" | "isnt" | "wont"
-        | "arent" | "wasnt" | "shouldnt" | "needn" | "none" | "nothing" | "nobody" | "skip" | "skipping" | "avoid" | "avoiding" | "omit" | "excluding"
-        | "minus" | "sans" | "forget" | "ditch" | "lose" | "w/o", _) => Some(1),
+        ("rather", "than") | ("instead", "of") | ("as", "opposed") => Some(2),
+        (
+            "no" | "not" | "never" | "without" | "nor" | "neither" | "cannot" | "cant" | "dont" | "doesnt"
+            | "isnt" | "wont" | "arent" | "wasnt" | "shouldnt" | "needn" | "none" | "nothing" | "nobody"
+            | "skip" | "skipping" | "avoid" | "avoiding" | "omit" | "excluding" | "minus" | "sans" | "forget"
+            | "ditch" | "lose" | "w/o",
+            _,
+        ) => Some(1),
         (word, _) if word.ends_with("n't") => Some(1),
         _ => None,
     }
@@ -95,43 +115,82 @@ fn looks_back(tokens: &[Token], n: usize, last: usize) -> bool {
     let found = words.iter().position(|token| {
         matches!(
             token.lower.as_str(),
-            "needed" | "required" | "necessary" | "wanted" | "involved" | "important" | "relevant" | "desired" | "expected" | "called"
+            "needed"
+                | "required"
+                | "necessary"
+                | "wanted"
+                | "involved"
+                | "important"
+                | "relevant"
+                | "desired"
+                | "expected"
+                | "called"
         )
     });
     // `no approval needed` looks forward as well as `approval is not needed` looks back.
     found.is_some_and(|place| place <= 1)
-        && !matches!(tokens.get(n).map_or("", |token| token.lower.as_str()), "no" | "without" | "nothing" | "nobody" | "none")
+        && !matches!(
+            tokens.get(n).map_or("", |token| token.lower.as_str()),
+            "no" | "without" | "nothing" | "nobody" | "none"
+        )
 }
 
 /// The clause that follows a denial says until when, or without what.
 fn waits(tokens: &[Token], next: &Clause) -> bool {
-    let opener = next.first.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
+    let opener =
+        next.first.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
     matches!(opener, "until" | "till" | "unless" | "before") && matches!(next.cue, Cue::Prior | Cue::Later)
 }
 
 /// The second of two denials in a sentence: `nothing ships without sign-off`; or the first of them.
-fn doubled(tokens: &[Token], clauses: &[Clause], n: usize) -> bool {
-    let Some(first) = clauses.first().map(|clause| clause.first) else { return false };
+fn doubled(tokens: &[Token], first: usize, n: usize) -> bool {
     let lower = |n: usize| tokens.get(n).map_or("", |token| token.lower.as_str());
     if lower(n) == "without" {
-        return (first..n).any(|k| cue(tokens, k).is_some() && lower(k) != "without");
+        return (first.max(n.saturating_sub(REACH))..n)
+            .any(|k| cue(tokens, k).is_some() && lower(k) != "without");
     }
-    let mut after = (n + 1..tokens.len()).take_while(|k| tokens.get(*k).is_some_and(|token| token.kind != Kind::Stop)).take(12);
+    let mut after = (n + 1..tokens.len())
+        .take_while(|k| tokens.get(*k).is_some_and(|token| token.kind != Kind::Stop))
+        .take(REACH);
     after.any(|k| lower(k) == "without" || (lower(k) == "unless"))
 }
 
 fn goes_on(tokens: &[Token], clause: &Clause) -> bool {
     let words = clause.last.saturating_sub(clause.first);
-    let opener = clause.first.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
+    let opener =
+        clause.first.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
     let first = tokens.get(clause.first).map_or("", |token| token.lower.as_str());
-    let listed = tokens.iter().take(clause.last).skip(clause.first).take(4).any(|token| matches!(token.lower.as_str(), "or" | "nor"));
-    clause.cue == Cue::None && (matches!(opener, "or" | "nor") || matches!(first, "or" | "nor") || words <= 2 || listed)
+    let listed = tokens
+        .iter()
+        .take(clause.last)
+        .skip(clause.first)
+        .take(4)
+        .any(|token| matches!(token.lower.as_str(), "or" | "nor"));
+    clause.cue == Cue::None
+        && (matches!(opener, "or" | "nor") || matches!(first, "or" | "nor") || words <= 2 || listed)
 }
 
 fn ends_scope(word: &str) -> bool {
-    matches!(word, "but" | "just" | "only" | "instead" | "simply" | "except" | "because" | "since" | "so" | "however" | "yet" | "then")
+    matches!(
+        word,
+        "but"
+            | "just"
+            | "only"
+            | "instead"
+            | "simply"
+            | "except"
+            | "because"
+            | "since"
+            | "so"
+            | "however"
+            | "yet"
+            | "then"
+    )
 }
 
 fn is_overkill(word: &str) -> bool {
-    matches!(word, "unnecessary" | "overkill" | "irrelevant" | "superfluous" | "needless" | "unneeded" | "unwanted")
+    matches!(
+        word,
+        "unnecessary" | "overkill" | "irrelevant" | "superfluous" | "needless" | "unneeded" | "unwanted"
+    )
 }

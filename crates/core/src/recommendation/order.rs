@@ -33,7 +33,8 @@ pub fn places(tokens: &[Token], clauses: &[Clause]) -> Vec<usize> {
             Cue::Prior if opens => order.push(n),
             Cue::Prior => {
                 let main = order.last().and_then(|main| clauses.get(*main));
-                let points_back = main.is_some_and(|main| main.sentence == sentence && points_back(tokens, main));
+                let points_back =
+                    main.is_some_and(|main| main.sentence == sentence && points_back(tokens, main));
                 let at = match () {
                     () if points_back => order.len().saturating_sub(2),
                     () => order.len().saturating_sub(1).max(part_start),

@@ -19,9 +19,11 @@ pub struct Wanted {
 /// The engines that the task needs, in the order in which it needs them; never empty, the likeliest when none is sure.
 pub fn wanted(analysis: &Analysis, scored: &Scored) -> Vec<Wanted> {
     let scores: Vec<f32> = (0..ENGINES.len()).map(|engine| scored.score(engine)).collect();
-    let mut chosen: Vec<usize> = (0..ENGINES.len()).filter(|engine| scores.get(*engine).is_some_and(|s| *s > 0.0)).collect();
+    let mut chosen: Vec<usize> =
+        (0..ENGINES.len()).filter(|engine| scores.get(*engine).is_some_and(|s| *s > 0.0)).collect();
     if chosen.is_empty() {
-        let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(engine, _)| engine);
+        let best =
+            scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(engine, _)| engine);
         chosen.push(best);
     }
     let mut wanted: Vec<Wanted> = chosen.iter().map(|engine| place(analysis, scored, *engine)).collect();
@@ -47,8 +49,13 @@ fn place(analysis: &Analysis, scored: &Scored, engine: usize) -> Wanted {
     let least = (score(&best) * 0.5).max(0.0).min(score(&best));
     let at = |clause: &usize| analysis.places.get(*clause).copied().unwrap_or(0);
     let clause = (0..count).filter(|clause| score(clause) >= least).min_by_key(at).unwrap_or(best);
-    let mut place = (isize::try_from(at(&clause)).unwrap_or(isize::MAX), strongest_token(analysis, scored, clause, engine));
-    if engine == PREFECT && let Some(governs) = schedule(analysis, scored, clause) {
+    let mut place = (
+        isize::try_from(at(&clause)).unwrap_or(isize::MAX),
+        strongest_token(analysis, scored, clause, engine),
+    );
+    if engine == PREFECT
+        && let Some(governs) = schedule(analysis, scored, clause)
+    {
         place = (isize::try_from(governs).unwrap_or(isize::MAX), 0);
     }
     Wanted { engine, clause, place }
@@ -56,9 +63,11 @@ fn place(analysis: &Analysis, scored: &Scored, engine: usize) -> Wanted {
 
 fn strongest_token(analysis: &Analysis, scored: &Scored, clause: usize, engine: usize) -> usize {
     let Some(clause) = analysis.clauses.get(clause) else { return 0 };
-    let weight = |n: &usize| scored.tokens.get(*n).and_then(|scores| scores.get(engine)).copied().unwrap_or(0.0);
+    let weight =
+        |n: &usize| scored.tokens.get(*n).and_then(|scores| scores.get(engine)).copied().unwrap_or(0.0);
     // The first of the strongest, one up: 0 is kept for a schedule.
-    (clause.first..clause.last).rev().max_by(|a, b| weight(a).total_cmp(&weight(b))).unwrap_or(clause.first) + 1
+    (clause.first..clause.last).rev().max_by(|a, b| weight(a).total_cmp(&weight(b))).unwrap_or(clause.first)
+        + 1
 }
 
 /// The place from which a schedule that stands in a clause governs: the start of its part of the sentence; the start of
@@ -66,14 +75,20 @@ fn strongest_token(analysis: &Analysis, scored: &Scored, clause: usize, engine: 
 fn schedule(analysis: &Analysis, scored: &Scored, clause: usize) -> Option<usize> {
     let lexicon = Lexicon::builtin();
     let own = analysis.clauses.get(clause)?;
-    let timed = analysis.hits_in(own).any(|hit| matches!(lexicon.name(hit.concept), "pf.sched" | "pf.word") && analysis.counts(hit));
+    let timed = analysis
+        .hits_in(own)
+        .any(|hit| matches!(lexicon.name(hit.concept), "pf.sched" | "pf.word") && analysis.counts(hit));
     if !timed {
         return None;
     }
-    let of_sentence = |n: &usize| analysis.clauses.get(*n).is_some_and(|other| other.sentence == own.sentence);
+    let of_sentence =
+        |n: &usize| analysis.clauses.get(*n).is_some_and(|other| other.sentence == own.sentence);
     let all: Vec<usize> = (0..analysis.clauses.len()).filter(of_sentence).collect();
-    let others = |n: &usize| (0..ENGINES.len()).any(|engine| engine != PREFECT && scored.in_clause(*n, engine) > 0.0);
-    let ordered = all.iter().any(|n| analysis.clauses.get(*n).is_some_and(|c| matches!(c.cue, Cue::Then | Cue::Prior | Cue::Later)));
+    let others =
+        |n: &usize| (0..ENGINES.len()).any(|engine| engine != PREFECT && scored.in_clause(*n, engine) > 0.0);
+    let ordered = all.iter().any(|n| {
+        analysis.clauses.get(*n).is_some_and(|c| matches!(c.cue, Cue::Then | Cue::Prior | Cue::Later))
+    });
     if !ordered && !all.iter().any(others) {
         return Some(0);
     }
@@ -83,7 +98,8 @@ fn schedule(analysis: &Analysis, scored: &Scored, clause: usize) -> Option<usize
     if matches!(own.cue, Cue::Prior | Cue::Later) || (first != clause && cue(first) == Cue::Prior) {
         return analysis.places.get(clause).copied();
     }
-    let part = all.iter().rev().copied().filter(|n| *n <= clause).find(|n| cue(*n) == Cue::Then).unwrap_or(first);
+    let part =
+        all.iter().rev().copied().filter(|n| *n <= clause).find(|n| cue(*n) == Cue::Then).unwrap_or(first);
     let governed = (part..=clause).filter(|n| *n == clause || !matches!(cue(*n), Cue::Prior | Cue::First));
     governed.filter_map(|n| analysis.places.get(n).copied()).min()
 }

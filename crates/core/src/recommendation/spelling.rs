@@ -23,17 +23,24 @@ struct Speller {
 /// The word that a misspelt one stands for; none when the word is right, or nothing is near.
 pub fn correct(word: &str) -> Option<&'static str> {
     let speller = speller();
-    if word.len() < 4 || word.len() > 24 || !word.bytes().all(|b| b.is_ascii_lowercase()) || speller.is_known(word) {
+    if word.len() < 4
+        || word.len() > 24
+        || !word.bytes().all(|b| b.is_ascii_lowercase())
+        || speller.is_known(word)
+    {
         return None;
     }
-    nearest(speller, word).or_else(|| inflections(word).filter(|base| base.len() > 3).find_map(|base| nearest(speller, base)))
+    nearest(speller, word)
+        .or_else(|| inflections(word).filter(|base| base.len() > 3).find_map(|base| nearest(speller, base)))
 }
 
 /// Whether a word could be taken for a misspelt one, for making the list of common words that must not be.
 pub fn is_confusable(word: &str) -> bool {
     let speller = speller();
     let near = |word: &str| nearest(speller, word).is_some();
-    word.bytes().all(|b| b.is_ascii_lowercase()) && !speller.is_target(word) && (near(word) || inflections(word).any(near))
+    word.bytes().all(|b| b.is_ascii_lowercase())
+        && !speller.is_target(word)
+        && (near(word) || inflections(word).any(near))
 }
 
 fn nearest(speller: &'static Speller, word: &str) -> Option<&'static str> {
@@ -41,9 +48,12 @@ fn nearest(speller: &'static Speller, word: &str) -> Option<&'static str> {
     let mut best: Option<(usize, &'static str)> = None;
     let swapped = word.as_bytes().get(1).copied();
     for first in word.as_bytes().first().copied().into_iter().chain(swapped) {
-        for (target, bits) in speller.targets.get(usize::from(first.wrapping_sub(b'a'))).into_iter().flatten() {
+        for (target, bits) in speller.targets.get(usize::from(first.wrapping_sub(b'a'))).into_iter().flatten()
+        {
             let allowed = allowed(word.len(), target.len());
-            if (letters ^ bits).count_ones() as usize > 2 * allowed || word.len().abs_diff(target.len()) > allowed {
+            if (letters ^ bits).count_ones() as usize > 2 * allowed
+                || word.len().abs_diff(target.len()) > allowed
+            {
                 continue;
             }
             let distance = strsim::osa_distance(word, target);
@@ -74,7 +84,9 @@ fn letters(word: &str) -> u32 {
 
 impl Speller {
     fn is_known(&self, word: &str) -> bool {
-        self.known.contains(word) || self.is_target(word) || inflections(word).any(|base| self.is_target(base))
+        self.known.contains(word)
+            || self.is_target(word)
+            || inflections(word).any(|base| self.is_target(base))
     }
 
     fn is_target(&self, word: &str) -> bool {
@@ -85,7 +97,9 @@ impl Speller {
 
 /// What is left without a common ending.
 fn inflections(word: &str) -> impl Iterator<Item = &str> {
-    ["s", "es", "d", "ed", "ing", "er", "ers", "r", "rs", "ly"].into_iter().filter_map(|ending| word.strip_suffix(ending))
+    ["s", "es", "d", "ed", "ing", "er", "ers", "r", "rs", "ly"]
+        .into_iter()
+        .filter_map(|ending| word.strip_suffix(ending))
 }
 
 fn speller() -> &'static Speller {
@@ -96,7 +110,10 @@ fn speller() -> &'static Speller {
         for word in Lexicon::builtin().words().chain(CUES.split_whitespace()) {
             let fits = word.len() > 3 && word.bytes().all(|b| b.is_ascii_lowercase());
             let first = word.bytes().next().unwrap_or_default().wrapping_sub(b'a');
-            if fits && seen.insert(word) && let Some(bucket) = targets.get_mut(usize::from(first)) {
+            if fits
+                && seen.insert(word)
+                && let Some(bucket) = targets.get_mut(usize::from(first))
+            {
                 bucket.push((word, letters(word)));
             }
         }
@@ -126,7 +143,18 @@ mod tests {
 
     #[test]
     fn right_words_are_left_alone() {
-        for word in ["contact", "contracts", "approved", "storage", "fragment", "statement", "retrial", "zzzzzz", "größe", "a"] {
+        for word in [
+            "contact",
+            "contracts",
+            "approved",
+            "storage",
+            "fragment",
+            "statement",
+            "retrial",
+            "zzzzzz",
+            "größe",
+            "a",
+        ] {
             assert_eq!(correct(word), None, "{word}");
         }
     }

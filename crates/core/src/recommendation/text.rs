@@ -62,7 +62,8 @@ pub fn tokens(text: &str) -> Vec<Token> {
         }
         let mut end = start + c.len_utf8();
         while let Some(&(at, next)) = chars.peek() {
-            let inside = next.is_alphanumeric() || (is_apostrophe(next) && followed_by_letter(text, at, next));
+            let inside =
+                next.is_alphanumeric() || (is_apostrophe(next) && followed_by_letter(text, at, next));
             let time = matches!(next, ':' | '.' | ',') && c.is_ascii_digit() && followed_by_digit(text, at);
             if !inside && !time {
                 break;
@@ -114,10 +115,12 @@ fn read_word(word: &str, start: usize, first: bool, stemmer: &Stemmer) -> Token 
 
 fn stem_of(lower: &str, stemmer: &Stemmer) -> String {
     match lower {
-        "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine" | "ten" | "twelve" | "fifteen" | "twenty"
-        | "thirty" | "forty" | "fifty" | "sixty" | "ninety" => NUMBER.to_owned(),
+        "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine" | "ten" | "twelve"
+        | "fifteen" | "twenty" | "thirty" | "forty" | "fifty" | "sixty" | "ninety" => NUMBER.to_owned(),
         // The stemmer would make `week` of `weekly`, but only one of them is a schedule.
-        "hourly" | "nightly" | "weekly" | "biweekly" | "fortnightly" | "monthly" | "quarterly" | "yearly" => lower.to_owned(),
+        "hourly" | "nightly" | "weekly" | "biweekly" | "fortnightly" | "monthly" | "quarterly" | "yearly" => {
+            lower.to_owned()
+        }
         _ if lower.starts_with(|c: char| c.is_ascii_digit()) => NUMBER.to_owned(),
         _ if is_derived(lower) => lower.strip_suffix('s').unwrap_or(lower).to_owned(),
         _ => stem(stemmer, lower),
@@ -168,6 +171,22 @@ fn drop_title_case(tokens: &mut [Token]) {
     }
 }
 
+/// Words that carry no meaning of their own here.
+pub fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.binary_search(&word).is_ok()
+}
+
+/// Sorted, for a search.
+const STOP_WORDS: [&str; 88] = [
+    "a", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "being", "by", "can",
+    "could", "did", "do", "does", "down", "each", "for", "from", "had", "has", "have", "he", "her", "here",
+    "him", "his", "i", "in", "into", "is", "it", "its", "may", "me", "might", "must", "my", "need", "needs",
+    "of", "off", "on", "onto", "or", "our", "out", "over", "she", "should", "so", "some", "such", "than",
+    "that", "the", "their", "them", "there", "these", "they", "this", "those", "to", "too", "under", "up",
+    "us", "very", "want", "wants", "was", "we", "were", "what", "which", "who", "whom", "whose", "will",
+    "with", "would", "you", "your",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,8 +197,16 @@ mod tests {
 
     #[test]
     fn words_are_cut_and_normalised() {
-        assert_eq!(lower("Don’t RE-READ spec.pdf, at 2:30am!"), ["don't", "re", "read", "spec", "pdf", "at", "2:30am"]);
+        assert_eq!(
+            lower("Don’t RE-READ spec.pdf, at 2:30am!"),
+            ["don't", "re", "read", "spec", "pdf", "at", "2:30am"]
+        );
         assert_eq!(lower("the client's files"), ["the", "client", "files"]);
+    }
+
+    #[test]
+    fn stop_words_are_sorted() {
+        assert!(STOP_WORDS.is_sorted() && is_stop_word("the") && !is_stop_word("document"));
     }
 
     #[test]
@@ -192,7 +219,10 @@ mod tests {
 
     #[test]
     fn a_capital_within_a_sentence_may_be_a_name() {
-        let found: Vec<_> = tokens("Please ask Scheduler about this PDF file. Now").into_iter().filter(|t| t.capital).collect();
+        let found: Vec<_> = tokens("Please ask Scheduler about this PDF file. Now")
+            .into_iter()
+            .filter(|t| t.capital)
+            .collect();
         assert_eq!(found.iter().map(|t| t.lower.as_str()).collect::<Vec<_>>(), ["scheduler"]);
         assert!(tokens("Nightly Load Of Sales Data").iter().all(|token| !token.capital));
     }

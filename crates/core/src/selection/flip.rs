@@ -69,11 +69,15 @@ pub(super) fn smallest(registry: &Registry, request: &Request, engine: &EngineNa
 fn task_types(registry: &Registry, request: &Request) -> Vec<String> {
     let mut types = vec![request.task_type.clone()];
     let words = TaskType::words(&request.task_type);
-    let asks = |text: &str| registry.profiles().any(|profile| !TaskType::new(text).matches(&profile.words).is_empty());
+    let asks = |text: &str| {
+        registry.profiles().any(|profile| !TaskType::new(text).matches(&profile.words).is_empty())
+    };
     let rest: Vec<String> = words.iter().filter(|word| !asks(word)).cloned().collect();
     let rest = if rest.is_empty() || asks(&rest.join(" ")) { "task".to_owned() } else { rest.join(" ") };
     let named = registry.profiles().filter_map(|profile| profile.words.first()).cloned();
-    types.extend(std::iter::once(rest).chain(named).filter(|text| *text != request.task_type).collect::<Vec<_>>());
+    types.extend(
+        std::iter::once(rest).chain(named).filter(|text| *text != request.task_type).collect::<Vec<_>>(),
+    );
     types
 }
 

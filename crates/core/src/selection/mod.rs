@@ -148,7 +148,11 @@ pub fn select(registry: &Registry, request: &Request) -> Result<Selection, Viola
     };
     let needs = case.needs();
     let meets = |profile: &Profile| -> Vec<String> {
-        needs.iter().filter(|need| need.met_by.contains(&profile.name)).map(|need| need.need.clone()).collect()
+        needs
+            .iter()
+            .filter(|need| need.met_by.contains(&profile.name))
+            .map(|need| need.need.clone())
+            .collect()
     };
     let unmet: Vec<Need> = needs.iter().filter(|need| !need.met_by.contains(&choice.name)).cloned().collect();
     let mut runners_up: Vec<(&Profile, Vec<String>)> =
@@ -191,7 +195,8 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(registry: &'a Registry, request: &'a Request) -> Self {
         let task_type = words::TaskType::new(&request.task_type);
-        let engines = registry.profiles().map(|profile| (profile, task_type.matches(&profile.words))).collect();
+        let engines =
+            registry.profiles().map(|profile| (profile, task_type.matches(&profile.words))).collect();
         Self { request, engines }
     }
 
@@ -202,10 +207,16 @@ impl<'a> Case<'a> {
         let state_or_routing = [Requirement::State, Requirement::Routing];
         for (rule, question, asked) in [
             (Rule::RequiresScheduling, "must it run on a schedule?", scheduling.as_slice()),
-            (Rule::RequiresStateOrRouting, "must it keep state or route by conditions?", state_or_routing.as_slice()),
+            (
+                Rule::RequiresStateOrRouting,
+                "must it keep state or route by conditions?",
+                state_or_routing.as_slice(),
+            ),
         ] {
-            let required: Vec<_> = asked.iter().filter(|requirement| self.request.requires(**requirement)).collect();
-            let names = required.iter().map(|requirement| requirement.name()).collect::<Vec<_>>().join(" and ");
+            let required: Vec<_> =
+                asked.iter().filter(|requirement| self.request.requires(**requirement)).collect();
+            let names =
+                required.iter().map(|requirement| requirement.name()).collect::<Vec<_>>().join(" and ");
             let choice = self.best(|profile| required.iter().any(|requirement| profile.meets(**requirement)));
             let because = match choice {
                 _ if required.is_empty() => "not required".to_owned(),
@@ -218,9 +229,11 @@ impl<'a> Case<'a> {
             }
         }
         let question = "does the task type have the words of an engine?".to_owned();
-        let named = self.engines.iter().filter(|(_, words)| !words.is_empty()).min_by_key(|(profile, _)| profile.ask);
+        let named =
+            self.engines.iter().filter(|(_, words)| !words.is_empty()).min_by_key(|(profile, _)| profile.ask);
         if let Some((profile, words)) = named {
-            let because = format!("the task type has {}, which asks for {}", quote(words), profile.display_name);
+            let because =
+                format!("the task type has {}, which asks for {}", quote(words), profile.display_name);
             path.push(Step { rule: Rule::TaskTypeWords, question, yes: true, because });
             return Some((profile, path));
         }
@@ -240,7 +253,12 @@ impl<'a> Case<'a> {
             (required.iter().filter(|requirement| profile.meets(**requirement)).count(), !words.is_empty())
         };
         // `max_by_key` keeps the last of equals, so it walks backwards to keep the first.
-        self.engines.iter().filter(|(profile, _)| pass(profile)).rev().max_by_key(value).map(|(profile, _)| *profile)
+        self.engines
+            .iter()
+            .filter(|(profile, _)| pass(profile))
+            .rev()
+            .max_by_key(value)
+            .map(|(profile, _)| *profile)
     }
 
     /// Everything that the task needs. Words of the simplest engine ask for nothing that others could not give.
@@ -259,7 +277,11 @@ impl<'a> Case<'a> {
     }
 
     fn names(&self, pass: impl Fn(&Profile, &[String]) -> bool) -> Vec<EngineName> {
-        self.engines.iter().filter(|(profile, words)| pass(profile, words)).map(|(p, _)| p.name.clone()).collect()
+        self.engines
+            .iter()
+            .filter(|(profile, words)| pass(profile, words))
+            .map(|(p, _)| p.name.clone())
+            .collect()
     }
 }
 
@@ -268,7 +290,8 @@ fn hybrid_plan(registry: &Registry, choice: &Profile, needs: &[Need]) -> Vec<Pla
     let mut left: Vec<&Need> = needs.iter().filter(|need| !need.met_by.contains(&choice.name)).collect();
     let mut chosen = vec![choice];
     loop {
-        let count = |profile: &Profile| left.iter().filter(|need| need.met_by.contains(&profile.name)).count();
+        let count =
+            |profile: &Profile| left.iter().filter(|need| need.met_by.contains(&profile.name)).count();
         // The first of those that meet most; `max_by_key` alone would give the last.
         let best = registry.profiles().min_by_key(|profile| std::cmp::Reverse(count(profile)));
         let Some(best) = best.filter(|profile| count(profile) > 0) else { break };
@@ -278,7 +301,11 @@ fn hybrid_plan(registry: &Registry, choice: &Profile, needs: &[Need]) -> Vec<Pla
     chosen.sort_by_key(|profile| profile.rank);
     let stage = |profile: &&Profile| PlannedStage {
         engine: profile.name.clone(),
-        meets: needs.iter().filter(|need| need.met_by.contains(&profile.name)).map(|need| need.need.clone()).collect(),
+        meets: needs
+            .iter()
+            .filter(|need| need.met_by.contains(&profile.name))
+            .map(|need| need.need.clone())
+            .collect(),
     };
     chosen.iter().map(stage).collect()
 }

@@ -32,7 +32,11 @@ impl TaskType {
 
     /// The words as they are written, for building another task type from some of them.
     pub fn words(text: &str) -> Vec<String> {
-        uncamel(text).split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_owned).collect()
+        uncamel(text)
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|w| !w.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     fn has(&self, phrase: &[String]) -> bool {
@@ -41,7 +45,10 @@ impl TaskType {
             !before.iter().any(|word| NEGATIONS.contains(&word.as_str()))
         };
         !phrase.is_empty()
-            && self.cuts.iter().any(|cut| cut.windows(phrase.len()).enumerate().any(|(n, w)| w == phrase && at(cut, n)))
+            && self
+                .cuts
+                .iter()
+                .any(|cut| cut.windows(phrase.len()).enumerate().any(|(n, w)| w == phrase && at(cut, n)))
     }
 }
 
@@ -55,7 +62,9 @@ pub fn stems(text: &str) -> Vec<String> {
 /// The stem of a word in lower case. Unlike the stemmer alone it also takes the plural off an abbreviation (`pdfs`).
 pub fn stem(stemmer: &Stemmer, word: &str) -> String {
     match word.strip_suffix('s') {
-        Some(rest) if rest.len() > 2 && !rest.contains(['a', 'e', 'i', 'o', 'u', 'y', 's', '\'']) => rest.to_owned(),
+        Some(rest) if rest.len() > 2 && !rest.contains(['a', 'e', 'i', 'o', 'u', 'y', 's', '\'']) => {
+            rest.to_owned()
+        }
         _ => stemmer.stem(word).into_owned(),
     }
 }
@@ -69,7 +78,9 @@ fn uncamel(text: &str) -> String {
         let after = chars.get(n + 1).copied().unwrap_or(' ');
         // `PDFs` is one word.
         let plural = after == 's' && !chars.get(n + 2).is_some_and(|c| c.is_alphanumeric());
-        if c.is_uppercase() && (before.is_lowercase() || (before.is_uppercase() && after.is_lowercase() && !plural)) {
+        if c.is_uppercase()
+            && (before.is_lowercase() || (before.is_uppercase() && after.is_lowercase() && !plural))
+        {
             out.push(' ');
         }
         out.push(c);
@@ -87,7 +98,15 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_name_has_the_same_words() {
-        for text in ["rag_pipeline", "RAG-Pipeline", "ragPipeline", "RagPipeline", "RAGPipeline", "rag pipeline", "RAG.PIPELINES"] {
+        for text in [
+            "rag_pipeline",
+            "RAG-Pipeline",
+            "ragPipeline",
+            "RagPipeline",
+            "RAGPipeline",
+            "rag pipeline",
+            "RAG.PIPELINES",
+        ] {
             assert_eq!(found(text, &["rag"]), ["rag"], "{text}");
         }
         assert_eq!(found("parsePDFs", &["pdf"]), ["pdf"]);
@@ -97,7 +116,16 @@ mod tests {
 
     #[test]
     fn parts_of_words_and_negated_words_are_not_found() {
-        for text in ["storage", "fragment", "docker", "statement", "dragRace", "non_rag", "no document rag", "without-rag"] {
+        for text in [
+            "storage",
+            "fragment",
+            "docker",
+            "statement",
+            "dragRace",
+            "non_rag",
+            "no document rag",
+            "without-rag",
+        ] {
             assert_eq!(found(text, &["rag", "doc", "state"]), Vec::<String>::new(), "{text}");
         }
     }
