@@ -79,7 +79,8 @@ fn given(
     let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
     let mut flags = Vec::new();
     for (key, value) in table {
-        let known = command.get_arguments().find(|argument| argument.get_long() == Some(&key) && key != "config");
+        let known =
+            command.get_arguments().find(|argument| argument.get_long() == Some(&key) && key != "config");
         let Some(argument) = known else {
             let names: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
             bail!("{}: no setting {key:?}; there are {}", path.display(), names.join(", "));
@@ -121,7 +122,8 @@ mod tests {
         std::fs::write(&path, file)?;
         let mut arguments = vec!["program".into(), "--config".into(), path.into_os_string()];
         arguments.extend(flags.iter().map(OsString::from));
-        let program = read::<Program>(arguments, |name| nats.filter(|_| name == "TEST_NATS").map(Into::into))??;
+        let program =
+            read::<Program>(arguments, |name| nats.filter(|_| name == "TEST_NATS").map(Into::into))??;
         assert!(program.file.config.is_some());
         Ok((program.nats, program.slots))
     }
