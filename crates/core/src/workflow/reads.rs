@@ -115,10 +115,11 @@ impl Reads<'_> {
     /// A template that only names a member of the input can be looked up at once.
     fn known_now(&self, expression: &Expression, field: &str, violations: &mut Violations) {
         let roots = expression.references().roots;
-        if roots.len() == 1 && (roots.contains("input") || roots.contains("repos")) {
-            if let Some(path) = expression.missing_path(self.known) {
-                violations.push(field, Reason::UnknownReference, format!("{path} is not there"));
-            }
+        if roots.len() == 1
+            && (roots.contains("input") || roots.contains("repos"))
+            && let Some(path) = expression.missing_path(self.known)
+        {
+            violations.push(field, Reason::UnknownReference, format!("{path} is not there"));
         }
     }
 }
