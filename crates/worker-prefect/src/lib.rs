@@ -11,5 +11,6 @@ pub const ENGINE: Engine = Engine {
         module: "mahavishnu_host.prefect_server",
         directory: "prefect",
         variable: "PREFECT_API_URL",
+        home: "PREFECT_HOME",
     }),
 };

@@ -161,12 +161,16 @@ async fn prepare(
     let (bus, sidecar) = tokio::join!(connecting, starting);
     let (bus, sidecar) = (bus.context("NATS")?, sidecar?);
 
+    let mut environment: Vec<_> = sidecar.iter().map(|running| running.variable.clone()).collect();
+    environment.extend(
+        engine.sidecar.map(|sidecar| (sidecar.home.to_owned(), data.join("home").display().to_string())),
+    );
     let host = host::Host::start(host::Options {
         engine: engine.name,
         python,
         sources,
         isolation: options.isolation,
-        environment: sidecar.as_ref().map(|running| running.variable.clone()).into_iter().collect(),
+        environment,
     })
     .await?;
     let context =

@@ -21,6 +21,9 @@ pub struct Sidecar {
     /// The environment variable through which the host finds it. When it is set already, the server that it
     /// names is used, and none is started.
     pub variable: &'static str,
+    /// The environment variable that gives the host a private directory for its client's own files, so that
+    /// it does not touch the user's.
+    pub home: &'static str,
 }
 
 /// What a sidecar is started from.
