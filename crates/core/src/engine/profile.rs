@@ -129,6 +129,9 @@ pub struct Profile {
     /// Phrases of a task type that ask for it.
     #[serde(skip)]
     pub words: Vec<String>,
+    /// The stems of each of the phrases, taken once, because Select asks for them many times.
+    #[serde(skip)]
+    pub(crate) stems: Vec<Vec<String>>,
     /// When Select asks for its words: lower is earlier.
     #[serde(skip)]
     pub ask: i32,

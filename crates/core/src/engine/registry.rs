@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::profile::{Complexity, Overhead, Profile, SetupTime};
 use super::reader::Reader;
 use crate::id::EngineName;
+use crate::selection::words::stems;
 use crate::violation::{Reason, Violations};
 
 /// Largest engine file, in bytes.
@@ -188,6 +189,7 @@ impl Registry {
         set(&mut profile.best_for, engine.texts("best_for"));
         set(&mut profile.avoid_for, engine.texts("avoid_for"));
         set(&mut profile.words, engine.texts("words"));
+        profile.stems = profile.words.iter().map(|phrase| stems(phrase)).collect();
         set(&mut profile.ask, engine.number("ask"));
         set(&mut profile.rank, engine.number("rank"));
         if let Some(worker) = engine.text("worker") {
@@ -249,6 +251,7 @@ fn blank(name: EngineName) -> Profile {
         overhead: None,
         worker: None,
         words: Vec::new(),
+        stems: Vec::new(),
         ask: 0,
         rank: 50,
         builtin: false,

@@ -70,7 +70,8 @@ fn task_types(registry: &Registry, request: &Request) -> Vec<String> {
     let mut types = vec![request.task_type.clone()];
     let words = TaskType::words(&request.task_type);
     let asks = |text: &str| {
-        registry.profiles().any(|profile| !TaskType::new(text).matches(&profile.words).is_empty())
+        let text = TaskType::new(text);
+        registry.profiles().any(|profile| !text.matches(&profile.words, &profile.stems).is_empty())
     };
     let rest: Vec<String> = words.iter().filter(|word| !asks(word)).cloned().collect();
     let rest = if rest.is_empty() || asks(&rest.join(" ")) { "task".to_owned() } else { rest.join(" ") };

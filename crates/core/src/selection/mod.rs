@@ -195,8 +195,10 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(registry: &'a Registry, request: &'a Request) -> Self {
         let task_type = words::TaskType::new(&request.task_type);
-        let engines =
-            registry.profiles().map(|profile| (profile, task_type.matches(&profile.words))).collect();
+        let engines = registry
+            .profiles()
+            .map(|profile| (profile, task_type.matches(&profile.words, &profile.stems)))
+            .collect();
         Self { request, engines }
     }
 

@@ -23,9 +23,11 @@ impl TaskType {
         Self { cuts }
     }
 
-    /// Those of the phrases that it has and does not negate, the longest first, then in the given order.
-    pub fn matches(&self, phrases: &[String]) -> Vec<String> {
-        let mut found: Vec<&String> = phrases.iter().filter(|phrase| self.has(&stems(phrase))).collect();
+    /// Those of the phrases (and their stems) that it has and does not negate, the longest first, then in the given order.
+    pub fn matches(&self, phrases: &[String], stems: &[Vec<String>]) -> Vec<String> {
+        let stemmed = phrases.iter().zip(stems);
+        let mut found: Vec<&String> =
+            stemmed.filter(|(_, stems)| self.has(stems)).map(|(phrase, _)| phrase).collect();
         found.sort_by_key(|phrase| std::cmp::Reverse(phrase.split_whitespace().count()));
         found.into_iter().cloned().collect()
     }
@@ -93,7 +95,9 @@ mod tests {
     use super::*;
 
     fn found(text: &str, phrases: &[&str]) -> Vec<String> {
-        TaskType::new(text).matches(&phrases.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>())
+        let phrases: Vec<String> = phrases.iter().map(|phrase| (*phrase).to_owned()).collect();
+        let stems: Vec<Vec<String>> = phrases.iter().map(|phrase| stems(phrase)).collect();
+        TaskType::new(text).matches(&phrases, &stems)
     }
 
     #[test]
