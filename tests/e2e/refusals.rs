@@ -12,7 +12,7 @@ use serde_json::Value;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::{SHORT, mahavishnu, system, test, workflows};
+use crate::support::{SHORT, mahavishnu, system, test, test_deep, workflows};
 
 type Violation = (String, String);
 
@@ -156,7 +156,7 @@ fn the_server_refuses_what_a_message_can_hold() {
 /// As deep as a message gets: refused by a limit, not by a decoder's error, and the server is there afterwards.
 #[test]
 fn the_server_refuses_deep_input_by_a_limit() {
-    test(async {
+    test_deep(async {
         let endpoint = system().await.endpoint.clone();
         for depth in [40, 200, 2_000] {
             let mut deep = Value::Bool(true);

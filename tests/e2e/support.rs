@@ -9,7 +9,7 @@ use mahavishnu_provision::model;
 use mahavishnu_test_support::otlp::Collector;
 use mahavishnu_test_support::system::{Home, Running, finished, programs, provision};
 use serde_json::Value;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
 use crate::api::Api;
@@ -27,11 +27,19 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub const MODEL: &str = model::MODEL;
 
 /// One runtime for all tests, so that what they share outlives each of them.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_multi_thread().enable_all().thread_stack_size(STACK).build().unwrap());
+/// Enough to make input that is deeper than any server should accept.
+const STACK: usize = 64 << 20;
 
 /// Runs a test.
 pub fn test<T>(body: impl Future<Output = T>) -> T {
     RUNTIME.block_on(body)
+}
+
+/// Runs a test on a thread with room for deep values.
+pub fn test_deep(body: impl Future<Output = ()> + Send + 'static) {
+    RUNTIME.block_on(async { tokio::spawn(body).await.unwrap() });
 }
 
 /// The sample workflows.

@@ -66,7 +66,15 @@ fn build() -> Result<Programs> {
         None | Some("debug") => "dev",
         Some(name) => name,
     };
-    let output = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    // What cargo tells a test of its package would make build scripts run anew, here and after this.
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix)) {
+            cargo.env_remove(&variable);
+        }
+    }
+    let output = cargo
         .args(["build", "--workspace", "--bins", "--message-format", "json-render-diagnostics"])
         .args(["--profile", name, "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml")])
         .arg("--target-dir")
