@@ -111,7 +111,7 @@ impl Watch<'_> {
         if !notice.part.starts_with("worker") || self.id.is_empty() {
             return false;
         }
-        let reason = format!("the {} cannot be started: {}", notice.part, notice.tail);
+        let reason = format!("the {} cannot be started: {}", notice.part, notice.last_words());
         let request = CancelExecutionRequest { id: self.id.clone(), reason };
         self.client.executions().cancel_execution(request).await.is_ok()
     }

@@ -70,6 +70,7 @@ impl View for Live {
         let paint = Paint::stdout();
         super::lines(self.tree.lines(size().1, 0, paint));
         super::lines(result::stages(self.tree.outputs(), paint));
+        super::lines(result::failures(self.tree.failures(), paint));
     }
 }
 

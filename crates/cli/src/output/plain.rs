@@ -32,7 +32,9 @@ impl View for Plain {
     }
 
     fn finish(&mut self) {
-        super::lines(result::stages(self.tree.outputs(), Paint::stdout()));
+        let paint = Paint::stdout();
+        super::lines(result::stages(self.tree.outputs(), paint));
+        super::lines(result::failures(self.tree.failures(), paint));
     }
 }
 
@@ -65,7 +67,9 @@ impl View for ResultOnly {
     fn finish(&mut self) {
         let lines = result::stages(self.tree.outputs(), self.paint);
         super::lines(lines.into_iter().skip_while(String::is_empty));
-        if let Some(failure) = &self.failure {
+        let why = result::failures(self.tree.failures(), self.paint);
+        why.iter().filter(|line| !line.is_empty()).for_each(|line| eprintln!("{line}"));
+        if let Some(failure) = self.failure.as_ref().filter(|_| why.is_empty()) {
             eprintln!("{failure}");
         }
     }

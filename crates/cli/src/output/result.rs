@@ -1,6 +1,7 @@
 //! What the stages gave, for reading: the telling parts of each output, the rest is in `--json`.
 
 use mahavishnu_proto::json;
+use mahavishnu_proto::v1::Error;
 use prost_types::Struct;
 use serde_json::{Map, Value};
 
@@ -34,6 +35,31 @@ pub fn stages<'a>(
     for (id, engine, output) in stages {
         lines.push(String::new());
         lines.extend(stage(id, engine, &json::from_struct(output.clone()), paint));
+    }
+    lines
+}
+
+/// Why stages failed, at length.
+pub fn failures<'a>(
+    failed: impl IntoIterator<Item = (&'a str, &'a str, &'a Error)>,
+    paint: Paint,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (id, engine, error) in failed {
+        let field = if error.field.is_empty() {
+            String::new()
+        } else {
+            format!(", in {}", words::short(&error.field))
+        };
+        let heading = format!("failed: {}{field}", words::short(&error.reason));
+        lines.push(String::new());
+        lines.push(format!(
+            "{} {} {}",
+            paint.strong(id),
+            paint.faint(format!("({engine})")),
+            paint.bad(heading)
+        ));
+        lines.extend(wrapped(&error.message).into_iter().map(|line| format!("{INDENT}{line}")));
     }
     lines
 }
@@ -268,6 +294,20 @@ mod tests {
                 "  loaded into /t"
             ]
         );
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_field_and_the_whole_message() {
+        let error = Error {
+            reason: "BROKEN".into(),
+            message: format!("{}\nend", "word ".repeat(60)),
+            field: "docs[0]".into(),
+            ..Error::default()
+        };
+        let lines = failures([("s", "engine", &error)], Paint::none());
+        assert_eq!(lines.get(1).unwrap(), "s (engine) failed: BROKEN, in docs[0]");
+        assert_eq!(lines.last().unwrap(), "  end");
+        assert_eq!(lines.join(" ").matches("word").count(), 60);
     }
 
     #[test]

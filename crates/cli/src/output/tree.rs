@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use console::{measure_text_width, truncate_str};
 use mahavishnu_proto::v1::event::Kind;
-use mahavishnu_proto::v1::{Event, StageCompleted};
+use mahavishnu_proto::v1::{Error, Event, StageCompleted};
 use prost_types::Struct;
 
 use super::{Paint, words};
@@ -38,6 +38,7 @@ struct Row {
     detail: String,
     tail: String,
     output: Option<Struct>,
+    failure: Option<Error>,
 }
 
 /// The tree.
@@ -114,6 +115,12 @@ impl Tree {
         self.rows.iter().filter_map(|row| Some((row.id.as_str(), row.engine.as_str(), row.output.as_ref()?)))
     }
 
+    /// What failed for good: stage, engine, why.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &str, &Error)> {
+        let failed = self.rows.iter().filter(|row| row.mark == Mark::Failed);
+        failed.filter_map(|row| Some((row.id.as_str(), row.engine.as_str(), row.failure.as_ref()?)))
+    }
+
     fn execution(&mut self, event: &Event, kind: &Kind) {
         let end = match kind {
             Kind::ExecutionAccepted(accepted) => {
@@ -134,7 +141,11 @@ impl Tree {
         };
         self.end = Some(end);
         self.took = Some(words::elapsed(self.began.elapsed()));
-        self.headline = words::happened(kind).unwrap_or_default();
+        self.headline = match kind {
+            // Which stage failed and why is told below, at length.
+            Kind::ExecutionFailed(_) if self.failures().next().is_some() => "failed".to_owned(),
+            kind => words::happened(kind).unwrap_or_default(),
+        };
         for row in &mut self.rows {
             if !matches!(row.mark, Mark::Completed | Mark::Failed | Mark::Skipped) {
                 row.mark = Mark::Cancelled;
@@ -156,6 +167,7 @@ impl Row {
             detail: String::new(),
             tail: String::new(),
             output: None,
+            failure: None,
         }
     }
 
@@ -192,16 +204,26 @@ impl Row {
                 self.run();
                 self.tail.clear();
             }
-            Kind::ApprovalRequested(_) => self.mark = Mark::Approval,
+            Kind::ApprovalRequested(requested) => {
+                self.mark = Mark::Approval;
+                let titles: Vec<_> =
+                    requested.approvals.iter().map(|asked| words::short(&asked.title)).collect();
+                self.detail = format!("waits for approval: {}", titles.join(", "));
+                return;
+            }
             Kind::ApprovalDecided(_) => self.mark = Mark::Scheduled,
             Kind::StageCompleted(StageCompleted { output, duration, .. }) => {
                 self.mark = Mark::Completed;
                 self.took = duration.as_ref().map(words::seconds);
                 self.output.clone_from(output);
+                self.failure = None;
                 self.detail.clear();
                 return;
             }
-            Kind::StageFailed(_) => self.mark = Mark::Failed,
+            Kind::StageFailed(failed) => {
+                self.mark = Mark::Failed;
+                self.failure.clone_from(&failed.error);
+            }
             Kind::StageRetryScheduled(_) => {
                 // What failed is worth more than that it is tried again.
                 self.mark = Mark::Retry;

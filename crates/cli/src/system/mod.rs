@@ -138,6 +138,11 @@ impl System {
 }
 
 impl Notice {
+    /// The last line of its log.
+    pub fn last_words(&self) -> &str {
+        self.tail.rsplit(" | ").next().unwrap_or_default()
+    }
+
     /// For a person: what ended, what its log says, what happens next.
     pub fn to_lines(&self) -> Vec<String> {
         let Self { part, status, tail, log, again } = self;

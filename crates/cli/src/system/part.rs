@@ -38,6 +38,9 @@ pub struct Notice {
     pub again: Option<Duration>,
 }
 
+/// Makes a command; gets what the part said when it was first ready, to be started alike.
+pub type MakeCommand = Box<dyn Fn(Option<&Value>) -> Command + Send + Sync>;
+
 /// How a part is started.
 pub struct Spec {
     /// In words for a user.
@@ -48,8 +51,8 @@ pub struct Spec {
     pub grace: Duration,
     /// Failures in a row after which it is given up; without it never.
     pub tries: Option<u32>,
-    /// Makes the command; gets what the part said when it was first ready, to be started alike.
-    pub command: Box<dyn Fn(Option<&Value>) -> Command + Send + Sync>,
+    /// Makes the command.
+    pub command: MakeCommand,
 }
 
 /// A part that is kept running.

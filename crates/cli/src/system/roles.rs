@@ -10,7 +10,7 @@ use mahavishnu_worker::Engine;
 use serde_json::Value;
 
 use super::Wanted;
-use super::part::Spec;
+use super::part::{MakeCommand, Spec};
 use crate::args::SystemArgs;
 use crate::context::Context;
 
@@ -91,7 +91,7 @@ fn repeat(
     base: Command,
     role: &'static str,
     more: impl Fn(Option<&Value>) -> Vec<String> + Send + Sync + 'static,
-) -> Box<dyn Fn(Option<&Value>) -> Command + Send + Sync> {
+) -> MakeCommand {
     Box::new(move |said| {
         let mut command = Command::new(base.get_program());
         command.arg(role).args(base.get_args()).args(more(said));
