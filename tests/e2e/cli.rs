@@ -3,7 +3,7 @@
 use mahavishnu_test_support::system::{Home, Said, finished};
 use serde_json::{Value, json};
 
-use crate::support::{SHORT, json_lines, mahavishnu, run, system, test, workflow, workflows};
+use crate::support::{RUN, SHORT, json_lines, mahavishnu, run, system, test, workflow, workflows};
 
 /// Asks here, then the running system; both must say the same.
 async fn both(arguments: &[&str], input: &str) -> Said {
@@ -64,7 +64,8 @@ fn recommend_answers_a_line_with_a_line() {
         let input = "Run the nightly ETL at 2 AM\nAnswer questions about our PDF manuals\nAsk a person before the deployment\n";
         let said = both(&["recommend", "--json", "--file", "-"], input).await;
         assert_eq!(said.code, Some(0), "{}", said.err);
-        let primaries: Vec<Value> = json_lines(&said.out).into_iter().map(|answer| answer["primary"].clone()).collect();
+        let primaries: Vec<Value> =
+            json_lines(&said.out).into_iter().map(|answer| answer["primary"].clone()).collect();
         assert_eq!(primaries, ["prefect", "llamaindex", "langgraph"]);
     });
 }
@@ -77,7 +78,10 @@ fn plan_shows_stages_and_notes() {
         let stages = plan["stages"].as_array().unwrap();
         assert_eq!(stages.len(), 2);
         assert_eq!((&stages[0]["id"], &stages[0]["engine"]), (&json!("llamaindex"), &json!("llamaindex")));
-        assert_eq!((&stages[1]["engine"], &stages[1]["needs"]), (&json!("langgraph"), &json!(["llamaindex"])));
+        assert_eq!(
+            (&stages[1]["engine"], &stages[1]["needs"]),
+            (&json!("langgraph"), &json!(["llamaindex"]))
+        );
         let notes = plan["notes"].to_string();
         assert!(notes.contains("implement_jwt") && notes.contains("implement_session"), "{notes}");
     });
@@ -106,8 +110,11 @@ fn every_sample_can_be_planned() {
     test(async {
         let home = Home::temporary().unwrap();
         let files = std::fs::read_dir(workflows()).unwrap().map(|entry| entry.unwrap().path());
-        let samples: Vec<_> =
-            files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "json")).collect();
+        let samples: Vec<_> = files
+            .filter(|path| {
+                path.extension().is_some_and(|extension| extension == "yaml" || extension == "json")
+            })
+            .collect();
         assert!(samples.len() >= 9, "{samples:?}");
         for file in samples {
             let mut command = mahavishnu(&home, &["plan", "--json"]).await;
@@ -140,7 +147,11 @@ fn a_document_that_is_nowhere_fails_and_one_that_is_attached_is_read() {
     test(async {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("attached.yaml");
-        std::fs::write(&file, "stages:\n  - {type: llamaindex, task: {type: document_analysis, docs: [note.pdf]}}\n").unwrap();
+        std::fs::write(
+            &file,
+            "stages:\n  - {type: llamaindex, task: {type: document_analysis, docs: [note.pdf]}}\n",
+        )
+        .unwrap();
         let ran = run(&file, &[]).await;
         assert_eq!(ran.code, Some(1), "{}", ran.story());
         let failed = ran.of("execution_failed").next().unwrap();
@@ -148,5 +159,28 @@ fn a_document_that_is_nowhere_fails_and_one_that_is_attached_is_read() {
         let attach = format!("note.pdf={}", workflow("doc1.pdf").display());
         let ran = run(&file, &["--doc", &attach]).await.completed();
         assert!(ran.output("llamaindex")["summary"].to_string().contains("Larkspur"));
+    });
+}
+
+/// The commands that the README shows to somebody whose `dev` runs.
+#[test]
+fn the_tour_of_the_readme_runs_as_it_stands() {
+    test(async {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+        let mut blocks = readme.split("```bash\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let tour = blocks.find(|block| block.starts_with("mahavishnu ")).unwrap();
+        let home = &system().await.home;
+        // Where the program is, and the state directory whose `dev` is asked.
+        let mahavishnu = mahavishnu(home, &[]).await;
+        let programs = std::path::Path::new(mahavishnu.get_program()).parent().unwrap();
+        let mut command = std::process::Command::new("bash");
+        command.args(["-eu", "-c", tour]).current_dir(root).env("MAHAVISHNU_HOME", home.path());
+        command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+        let said = finished(command, b"", RUN).await.unwrap();
+        assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+        for part in ["llamaindex", "langgraph", "847 seconds"] {
+            assert!(said.out.contains(part), "no {part} in {}", said.out);
+        }
     });
 }

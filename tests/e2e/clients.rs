@@ -22,7 +22,8 @@ fn directory() -> PathBuf {
 /// The Python of the client, built once into the state directory.
 async fn python() -> &'static Path {
     static PYTHON: OnceCell<PathBuf> = OnceCell::const_new();
-    let build = async || provision().unwrap().environment(&Environment::new("client-python", LOCK)).await.unwrap();
+    let build =
+        async || provision().unwrap().environment(&Environment::new("client-python", LOCK)).await.unwrap();
     PYTHON.get_or_init(build).await
 }
 
@@ -33,7 +34,11 @@ async fn address() -> &'static str {
 
 async fn call(arguments: &[&str], method: &str) -> Said {
     let mut command = Command::new(python().await);
-    command.arg(directory().join("grpcurl.py")).arg("-plaintext").args(arguments).args([address().await, method]);
+    command
+        .arg(directory().join("grpcurl.py"))
+        .arg("-plaintext")
+        .args(arguments)
+        .args([address().await, method]);
     finished(command, b"", RUN).await.unwrap()
 }
 
@@ -58,11 +63,13 @@ fn reflection_of_both_versions_names_every_service() {
         for version in ["v1", "v1alpha"] {
             let said = call(&["-reflection", version], "list").await;
             assert_eq!(said.code, Some(0), "{version}: {}", said.err);
-            let named: Vec<&str> = said.out.lines().filter(|name| !name.starts_with("grpc.reflection.")).collect();
+            let named: Vec<&str> =
+                said.out.lines().filter(|name| !name.starts_with("grpc.reflection.")).collect();
             assert_eq!(named, expected, "{version}");
             let select = ["-reflection", version, "-d", r#"{"task_type": "rag_workflow"}"#];
             let said = call(&select, "mahavishnu.v1.OrchestratorService/Select").await;
-            let answer: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.err));
+            let answer: Value =
+                serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.err));
             assert_eq!(answer["engine"], "llamaindex", "{version}");
         }
         for service in &expected[1..] {
@@ -82,7 +89,11 @@ fn an_approval_is_listed_decided_once_and_watched_from_any_event() {
         let start = "mahavishnu.v1.ExecutionService/StartExecution";
         let started = answers(start, &request).await.remove(0);
         let id = started["execution"]["id"].as_str().unwrap();
-        assert_eq!(answers(start, &request).await[0]["execution"]["id"], id, "the same request id, the same execution");
+        assert_eq!(
+            answers(start, &request).await[0]["execution"]["id"],
+            id,
+            "the same request id, the same execution"
+        );
 
         // The events up to the question; the client goes away then.
         let watch = "mahavishnu.v1.ExecutionService/WatchExecution";
@@ -99,7 +110,8 @@ fn an_approval_is_listed_decided_once_and_watched_from_any_event() {
         assert_eq!(again.code, Some(64 + 9), "FAILED_PRECONDITION: {}", again.err);
 
         let all = answers(watch, &json!({"id": id})).await;
-        let durable: Vec<&Value> = all.iter().map(|answer| &answer["event"]).filter(|event| event["ephemeral"] != true).collect();
+        let durable: Vec<&Value> =
+            all.iter().map(|answer| &answer["event"]).filter(|event| event["ephemeral"] != true).collect();
         let last = durable.last().unwrap();
         assert!(last["executionCompleted"].is_object(), "{last}");
         assert_eq!(last["executionCompleted"]["output"]["gate"]["decision"]["decided_by"], "ann");
@@ -107,7 +119,8 @@ fn an_approval_is_listed_decided_once_and_watched_from_any_event() {
         let expected: Vec<String> = (1..=durable.len()).map(|n| n.to_string()).collect();
         assert_eq!(numbers, expected);
         let rest = answers(watch, &json!({"id": id, "afterSequence": "2"})).await;
-        let rest: Vec<&Value> = rest.iter().map(|answer| &answer["event"]).filter(|event| event["ephemeral"] != true).collect();
+        let rest: Vec<&Value> =
+            rest.iter().map(|answer| &answer["event"]).filter(|event| event["ephemeral"] != true).collect();
         assert_eq!(rest, durable[2..], "after 2 comes the rest");
 
         let beyond = call(&["-d", &json!({"id": id, "afterSequence": "99"}).to_string()], watch).await;
@@ -136,9 +149,11 @@ fn a_document_is_uploaded_in_chunks_and_comes_back() {
             all
         });
         let said = call(&["-d", &requests], "mahavishnu.v1.ArtifactService/UploadArtifact").await;
-        let stored: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.err));
+        let stored: Value =
+            serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.err));
         assert_eq!(stored["size"], "10");
-        let back = answers("mahavishnu.v1.ArtifactService/DownloadArtifact", &json!({"id": stored["id"]})).await;
+        let back =
+            answers("mahavishnu.v1.ArtifactService/DownloadArtifact", &json!({"id": stored["id"]})).await;
         assert_eq!(back, [json!({"chunk": "bWFoYXZpc2hudQ=="})]);
     });
 }
@@ -153,7 +168,10 @@ fn the_calls_of_the_readme_run_as_they_stand() {
             .map(|rest| rest.split("```").next().unwrap_or_default())
             .filter(|block| block.contains("grpcurl"))
             .collect();
-        assert!(!blocks.is_empty() && blocks.iter().all(|block| block.contains(README_ADDRESS)), "{blocks:#?}");
+        assert!(
+            !blocks.is_empty() && blocks.iter().all(|block| block.contains(README_ADDRESS)),
+            "{blocks:#?}"
+        );
         let script = blocks.join("\n").replace(README_ADDRESS, address().await);
         let path = tempfile::tempdir().unwrap();
         shim(&path.path().join("grpcurl"), python().await);
@@ -163,7 +181,8 @@ fn the_calls_of_the_readme_run_as_they_stand() {
         command.env("PATH", format!("{}:{inherited}", path.path().display()));
         let said = finished(command, b"", RUN).await.unwrap();
         assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
-        for part in [r#""engine": "langgraph""#, r#""primary": "llamaindex""#, r#""n": 2"#, "STATE_APPROVED"] {
+        for part in [r#""engine": "langgraph""#, r#""primary": "llamaindex""#, r#""n": 2"#, "STATE_APPROVED"]
+        {
             assert!(said.out.contains(part), "no {part} in {}", said.out);
         }
         assert_eq!(said.out.matches(r#""executionCompleted""#).count(), 2, "{}", said.out);

@@ -4,9 +4,11 @@
 //! middle.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use mahavishnu_test_support::nats::TestNats;
+use mahavishnu_test_support::otlp::{Collector, Span};
 use mahavishnu_test_support::processes::{Process, alive, below, still_alive};
 use mahavishnu_test_support::system::{Home, Running, eventually, finished, programs};
 use rustix::process::Signal;
@@ -14,7 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::ran::Ran;
-use crate::support::{RUN, SHORT, SOON, START, json_lines, mahavishnu, provisioned, test};
+use crate::support::{RUN, SHORT, SOON, START, json_lines, mahavishnu, provisioned, test, traced};
+use crate::trace::connected;
 
 /// A graph with one node of the user's own, which waits for the gate.
 const WORKFLOW: &str = "stages:
@@ -85,16 +88,24 @@ struct Parts {
     home: Home,
     nats: TestNats,
     gate: Gate,
+    collector: Collector,
 }
 
 impl Parts {
     async fn new() -> Self {
         provisioned().await;
-        Self { home: Home::temporary().unwrap(), nats: TestNats::start().await.unwrap(), gate: Gate::new() }
+        let (nats, collector) = (TestNats::start().await.unwrap(), Collector::start().await.unwrap());
+        Self { home: Home::temporary().unwrap(), nats, gate: Gate::new(), collector }
+    }
+
+    async fn command(&self, program: &str) -> Command {
+        let mut command = programs().await.unwrap().command(program, &self.home).unwrap();
+        traced(&mut command, &self.collector);
+        command
     }
 
     async fn coordinator(&self, listen: &str) -> (Running, String) {
-        let mut command = programs().await.unwrap().command("mahavishnu-coordinator", &self.home).unwrap();
+        let mut command = self.command("mahavishnu-coordinator").await;
         command.args(["--listen", listen, "--nats", self.nats.url()]);
         let mut coordinator = Running::start(command, &self.home.path().join("coordinator.log")).unwrap();
         let said = coordinator.ready(START).await.unwrap();
@@ -102,7 +113,7 @@ impl Parts {
     }
 
     async fn worker(&self, name: &str) -> Running {
-        let mut command = programs().await.unwrap().command("mahavishnu-worker-langgraph", &self.home).unwrap();
+        let mut command = self.command("mahavishnu-worker-langgraph").await;
         command.args(["--slots", "1", "--nats", self.nats.url(), "--project"]).arg(self.gate.project());
         let mut worker = Running::start(command, &self.home.path().join(name).with_extension("log")).unwrap();
         worker.ready(START).await.unwrap();
@@ -112,12 +123,12 @@ impl Parts {
     /// A client that runs the workflow and watches it to the end.
     async fn client(&self, address: &str) -> Running {
         let endpoint = format!("http://{address}");
-        let mut command = mahavishnu(&self.home, &["run", "--json", "--endpoint", &endpoint]).await;
-        command.arg(self.gate.workflow());
+        let mut command = self.command("mahavishnu").await;
+        command.args(["run", "--json", "--endpoint", &endpoint]).arg(self.gate.workflow());
         Running::start(command, &self.home.path().join("client.log")).unwrap()
     }
 
-    /// What the client saw; it must be the whole history, which is told again to whoever asks.
+    /// What the client saw; it must be the whole history, which is told again to whoever asks, and one trace.
     async fn seen(&self, client: Running, address: &str) -> Ran {
         let (events, status) = client.end(RUN).await.unwrap();
         let log = std::fs::read_to_string(self.home.path().join("client.log")).unwrap_or_default();
@@ -125,12 +136,26 @@ impl Parts {
         ran.ended_once("execution_completed");
         assert_eq!(ran.code, Some(0), "{}", ran.story());
         let endpoint = format!("http://{address}");
-        let again = mahavishnu(&self.home, &["executions", "watch", ran.id(), "--json", "--endpoint", &endpoint]).await;
+        let again =
+            mahavishnu(&self.home, &["executions", "watch", ran.id(), "--json", "--endpoint", &endpoint])
+                .await;
         let again = finished(again, b"", SHORT).await.unwrap();
         let durable = |events: &[Value]| -> Vec<Value> {
             events.iter().filter(|event| event["ephemeral"] != true).cloned().collect()
         };
-        assert_eq!(durable(&json_lines(&again.out)), durable(&ran.events), "the history is what the client saw");
+        assert_eq!(
+            durable(&json_lines(&again.out)),
+            durable(&ran.events),
+            "the history is what the client saw"
+        );
+        let accepted = ran.of("execution_accepted").next().unwrap();
+        let trace = accepted["execution_accepted"]["trace_id"].as_str().unwrap();
+        let whole = |all: &[Span]| {
+            let spans = connected(all, ran.id(), trace)?;
+            let ends = spans.iter().filter(|span| span.name == "run langgraph").count();
+            if ends >= 2 { Ok(()) } else { Err(format!("{ends} of two stages told their spans")) }
+        };
+        self.collector.wait_for(SOON, whole).await.unwrap();
         ran
     }
 }
@@ -144,7 +169,8 @@ fn a_killed_workers_stage_is_finished_by_another() {
         let client = parts.client(&address).await;
         let first = parts.gate.reached(&[]).await;
         let all = alive().unwrap();
-        let holds = |worker: &Running| below(&all, worker.pid().unwrap()).iter().any(|process| process.pid == first);
+        let holds =
+            |worker: &Running| below(&all, worker.pid().unwrap()).iter().any(|process| process.pid == first);
         let index = workers.iter().position(holds).expect("a worker holds the stage");
         let victim = workers.remove(index);
         let children = below(&all, victim.pid().unwrap());
@@ -156,7 +182,8 @@ fn a_killed_workers_stage_is_finished_by_another() {
         assert_eq!(ran.output("gate")["state"]["passed"], second, "the second process passed the gate");
         assert_eq!(ran.output("after")["state"]["passed"], second);
         let completed = ran.of("stage_completed").next().unwrap();
-        let started: Vec<&Value> = ran.of("stage_started").filter(|event| event["stage_id"] == "gate").collect();
+        let started: Vec<&Value> =
+            ran.of("stage_started").filter(|event| event["stage_id"] == "gate").collect();
         assert_eq!(started.len(), 2, "{}", ran.story());
         assert_ne!(started[0]["stage_started"]["worker_id"], started[1]["stage_started"]["worker_id"]);
         assert_eq!(completed["stage_completed"]["worker_id"], started[1]["stage_started"]["worker_id"]);

@@ -43,12 +43,22 @@ fn a_worker_without_its_engine_does_not_start() {
         let nats = TestNats::start().await.unwrap();
         let python = empty_python(home.path()).await;
         for (engine, _) in ENGINES {
-            let mut command = programs().await.unwrap().command(&format!("mahavishnu-worker-{engine}"), &home).unwrap();
-            command.args(["--nats", nats.url()]).arg("--project").arg(home.path()).arg("--python").arg(&python);
+            let mut command =
+                programs().await.unwrap().command(&format!("mahavishnu-worker-{engine}"), &home).unwrap();
+            command
+                .args(["--nats", nats.url()])
+                .arg("--project")
+                .arg(home.path())
+                .arg("--python")
+                .arg(&python);
             let said = finished(command, b"", START).await.unwrap();
             assert_eq!(said.code, Some(1), "{engine}: {}{}", said.out, said.err);
             assert_eq!(said.out, "", "{engine} said that it is ready");
-            assert!(said.err.contains("No module named"), "{engine} does not say what is missing: {}", said.err);
+            assert!(
+                said.err.contains("No module named"),
+                "{engine} does not say what is missing: {}",
+                said.err
+            );
         }
     });
 }
@@ -65,14 +75,19 @@ fn a_stage_without_its_engine_is_no_success() {
             let chosen = format!("{engine}={}", python.display());
             let model = format!("local:{MODEL}@http://127.0.0.1:9/v1");
             // Nothing asks the model, so none is started.
-            let mut command = mahavishnu(&home, &["run", "--json", "--python", &chosen, "--model", &model]).await;
+            let mut command =
+                mahavishnu(&home, &["run", "--json", "--python", &chosen, "--model", &model]).await;
             command.arg("--project").arg(directory.path()).arg(file);
             let said = finished(command, b"", RUN).await.unwrap();
             let ran = Ran::new(said.code, &said.out, said.err);
             assert_eq!(ran.code, Some(1), "{engine}: {}", ran.story());
             assert_eq!(ran.of("stage_completed").count(), 0, "{engine}: {}", ran.story());
             assert_eq!(ran.of("execution_completed").count(), 0, "{engine}: {}", ran.story());
-            assert!(ran.story().contains("No module named"), "{engine} does not say what is missing: {}", ran.story());
+            assert!(
+                ran.story().contains("No module named"),
+                "{engine} does not say what is missing: {}",
+                ran.story()
+            );
         }
     });
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use mahavishnu_proto::json;
 use mahavishnu_proto::v1::execution_service_client::ExecutionServiceClient;
 use mahavishnu_proto::v1::orchestrator_service_client::OrchestratorServiceClient;
 use mahavishnu_proto::v1::{ExecuteRequest, ListExecutionsRequest, PlanRequest, Stage, Workflow};
-use mahavishnu_proto::json;
 use mahavishnu_test_support::system::{Home, finished};
 use serde_json::Value;
 use tonic::{Code, Status};
@@ -20,7 +20,8 @@ type Violation = (String, String);
 fn samples() -> Vec<(PathBuf, BTreeSet<Violation>)> {
     let files = std::fs::read_dir(workflows().join("refusals")).unwrap().map(|entry| entry.unwrap().path());
     let is_workflow = |path: &PathBuf| matches!(extension(path), "yaml" | "json");
-    let mut samples: Vec<_> = files.filter(is_workflow).map(|path| (expected(&path), path)).map(|(e, p)| (p, e)).collect();
+    let mut samples: Vec<_> =
+        files.filter(is_workflow).map(|path| (expected(&path), path)).map(|(e, p)| (p, e)).collect();
     samples.sort();
     assert!(samples.len() >= 19, "there are only {} refusals", samples.len());
     samples
@@ -44,14 +45,22 @@ fn assert_violations(found: BTreeSet<Violation>, expected: &BTreeSet<Violation>,
         expected.iter().filter(|(field, _)| field == "*").map(|(_, reason)| reason.as_str()).collect();
     let folded: BTreeSet<Violation> = found
         .into_iter()
-        .map(|(field, reason)| if any.contains(reason.as_str()) { ("*".to_owned(), reason) } else { (field, reason) })
+        .map(
+            |(field, reason)| {
+                if any.contains(reason.as_str()) { ("*".to_owned(), reason) } else { (field, reason) }
+            },
+        )
         .collect();
     assert_eq!(&folded, expected, "{what}");
 }
 
 fn violations(answer: &Value) -> BTreeSet<Violation> {
     let text = |found: &Value, key: &str| {
-        found[key].as_str().filter(|text| key == "field" || !text.is_empty()).unwrap_or_else(|| panic!("{key}: {found}")).to_owned()
+        found[key]
+            .as_str()
+            .filter(|text| key == "field" || !text.is_empty())
+            .unwrap_or_else(|| panic!("{key}: {found}"))
+            .to_owned()
     };
     let list = answer["violations"].as_array().unwrap_or_else(|| panic!("{answer}"));
     for found in list {
@@ -70,7 +79,8 @@ fn plan_refuses_with_every_violation_and_exit_2() {
             let said = finished(command, b"", SHORT).await.unwrap();
             let what = format!("{} {} {}", file.display(), said.out, said.err);
             assert_eq!(said.code, Some(2), "{what}");
-            let answer: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {what}"));
+            let answer: Value =
+                serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {what}"));
             assert_violations(violations(&answer), &expected, &what);
         }
     });
@@ -86,7 +96,8 @@ fn run_refuses_before_anything_is_started() {
             let said = finished(command, b"", SHORT).await.unwrap();
             let what = format!("{} {} {}", file.display(), said.out, said.err);
             assert_eq!(said.code, Some(2), "{what}");
-            let answer: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {what}"));
+            let answer: Value =
+                serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {what}"));
             assert_violations(violations(&answer), &expected, &what);
         }
         let logs: Vec<_> = std::fs::read_dir(home.path().join("log")).unwrap().collect();
@@ -118,12 +129,17 @@ fn message(file: &Path) -> Option<Workflow> {
         })
     };
     let stages: Option<Vec<Stage>> = draft["stages"].as_array()?.iter().map(stage).collect();
-    Some(Workflow { stages: stages?, repos: texts(&draft["repos"]).unwrap_or_default(), ..Workflow::default() })
+    Some(Workflow {
+        stages: stages?,
+        repos: texts(&draft["repos"]).unwrap_or_default(),
+        ..Workflow::default()
+    })
 }
 
 fn refused(status: &Status, what: &str) -> BTreeSet<Violation> {
     assert_eq!(status.code(), Code::InvalidArgument, "{what}: {status:?}");
-    let details = status.get_details_bad_request().unwrap_or_else(|| panic!("{what}: no BadRequest in {status:?}"));
+    let details =
+        status.get_details_bad_request().unwrap_or_else(|| panic!("{what}: no BadRequest in {status:?}"));
     assert!(status.get_details_error_info().is_some(), "{what}: no ErrorInfo");
     let split = |text: &str| text.split_once(": ").map(|(reason, _)| reason.to_owned());
     details
@@ -164,7 +180,11 @@ fn the_server_refuses_deep_input_by_a_limit() {
                 deep = Value::Array(vec![deep]);
             }
             let task = serde_json::json!({"agents": ["tester"], "input": deep});
-            let stage = Stage { r#type: "agno".into(), task: Some(json::to_struct(task.as_object().unwrap())), ..Stage::default() };
+            let stage = Stage {
+                r#type: "agno".into(),
+                task: Some(json::to_struct(task.as_object().unwrap())),
+                ..Stage::default()
+            };
             let workflow = Workflow { stages: vec![stage], ..Workflow::default() };
             let mut orchestrator = OrchestratorServiceClient::connect(endpoint.clone()).await.unwrap();
             let status = orchestrator.plan(PlanRequest { workflow: Some(workflow) }).await.unwrap_err();

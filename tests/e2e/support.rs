@@ -131,5 +131,7 @@ pub async fn run(file: &Path, arguments: &[&str]) -> Ran {
 
 /// The lines of a text, each a JSON value.
 pub fn json_lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use mahavishnu_test_support::system::{Said, finished, provision};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::ran::Ran;
 use crate::support::{MODEL, SHORT, run, system, test, workflow};
@@ -101,7 +102,10 @@ fn example_1_deploys_only_what_a_person_approves() {
         let ran = run(&workflow("example-1.yaml"), &["--approve"]).await.completed();
         wrote(ran.output("agno"), "tester");
         assert_eq!(ran.path("langgraph"), ["review", "approve", "deploy"]);
-        assert_eq!(ran.output("langgraph")["state"]["test_results"]["content"], ran.output("agno")["content"]);
+        assert_eq!(
+            ran.output("langgraph")["state"]["test_results"]["content"],
+            ran.output("agno")["content"]
+        );
     });
 }
 
@@ -141,10 +145,13 @@ fn example_3_loads_the_rows_of_the_database_and_of_the_live_api() {
         assert_eq!(etl["rows"], json!({"database1": 5, "api1": api.items.len()}));
         fires_at_two(etl);
         let target = Path::new(etl["target"]["path"].as_str().unwrap());
-        let sign_ins = rows(target, "SELECT id, account, method, succeeded, millis, _stage FROM database1 ORDER BY id").await;
+        let sign_ins =
+            rows(target, "SELECT id, account, method, succeeded, millis, _stage FROM database1 ORDER BY id")
+                .await;
         assert_eq!(sign_ins.len(), 5);
         assert_eq!(sign_ins[3], json!([4, "eva", "hardware key", 1, 74, "prefect"]));
-        let orders = rows(target, "SELECT order_id, token, cents, _execution FROM api1 ORDER BY order_id").await;
+        let orders =
+            rows(target, "SELECT order_id, token, cents, _execution FROM api1 ORDER BY order_id").await;
         let served: Vec<Value> = api
             .items
             .iter()
@@ -154,17 +161,26 @@ fn example_3_loads_the_rows_of_the_database_and_of_the_live_api() {
     });
 }
 
+/// The demo, approved: run once, looked at by more than one test.
+pub async fn demo() -> &'static Ran {
+    static DEMO: OnceCell<Ran> = OnceCell::const_new();
+    DEMO.get_or_init(async || run(&workflow("demo.yaml"), &["--approve"]).await.completed()).await
+}
+
 #[test]
 fn demo_uses_all_four_engines_when_approved() {
     test(async {
-        let ran = run(&workflow("demo.yaml"), &["--approve"]).await.completed();
+        let ran = demo().await;
         let analysis = ran.output("analysis");
         stands_in(&analysis["answers"][0]["answer"], "847 seconds");
-        stands_in(&analysis["answers"][1]["answer"], "A release steward must approve every Brindlewick deployment");
+        stands_in(
+            &analysis["answers"][1]["answer"],
+            "A release steward must approve every Brindlewick deployment",
+        );
         by_model(analysis);
         assert_eq!(ran.path("review"), ["review", "approve", "implement"]);
         wrote(ran.output("work"), "implementer");
-        record(&ran).await;
+        record(ran).await;
         let end = ran.of("execution_completed").next().unwrap();
         assert_eq!(&end["execution_completed"]["output"]["record"], ran.output("record"));
     });
@@ -186,8 +202,13 @@ async fn record(ran: &Ran) {
     let record = ran.output("record");
     assert_eq!(record["rows"], json!({"database1": 5, "releases": 3}));
     let target = Path::new(record["target"]["path"].as_str().unwrap());
-    let loaded = rows(target, "SELECT method, sign_ins, succeeded, approved_releases FROM result ORDER BY method").await;
-    assert_eq!(loaded, [json!(["hardware key", 1, 1, 2]), json!(["jwt", 3, 2, 2]), json!(["session", 1, 1, 2])]);
+    let loaded =
+        rows(target, "SELECT method, sign_ins, succeeded, approved_releases FROM result ORDER BY method")
+            .await;
+    assert_eq!(
+        loaded,
+        [json!(["hardware key", 1, 1, 2]), json!(["jwt", 3, 2, 2]), json!(["session", 1, 1, 2])]
+    );
 }
 
 /// Rows of a SQLite file, read by the Python that wrote it.
@@ -229,7 +250,9 @@ fn wrote(output: &Value, agent: &str) {
     by_model(output);
     assert_eq!(output["ran"], json!([agent]));
     assert!(!output["content"].as_str().unwrap().trim().is_empty());
-    assert!(output["tokens"]["input"].as_u64().unwrap() > 0 && output["tokens"]["output"].as_u64().unwrap() > 0);
+    assert!(
+        output["tokens"]["input"].as_u64().unwrap() > 0 && output["tokens"]["output"].as_u64().unwrap() > 0
+    );
 }
 
 /// A scheduled task ran once, now, and says when it would be next.

@@ -6,12 +6,15 @@
 //! what it waited for.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mahavishnu_provision::process::{Child, Output, log_tail};
+use mahavishnu_provision::progress::{Progress, Terminal};
 use mahavishnu_provision::{Provision, StateDir};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -70,13 +73,21 @@ fn build() -> Result<Programs> {
     // What cargo tells a test of its package would make build scripts run anew, here and after this.
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix)) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
             cargo.env_remove(&variable);
         }
     }
     let output = cargo
         .args(["build", "--workspace", "--bins", "--message-format", "json-render-diagnostics"])
-        .args(["--profile", name, "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml")])
+        .args([
+            "--profile",
+            name,
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
+        ])
         .arg("--target-dir")
         .arg(target)
         .stderr(Stdio::inherit())
@@ -86,11 +97,12 @@ fn build() -> Result<Programs> {
         bail!("the programs do not build");
     }
     let messages = output.stdout.split(|byte| *byte == b'\n');
-    let built = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok()).filter_map(|message| {
-        let path = message.get("executable")?.as_str()?;
-        let name = message.get("target")?.get("name")?.as_str()?;
-        Some((name.to_owned(), PathBuf::from(path)))
-    });
+    let built =
+        messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok()).filter_map(|message| {
+            let path = message.get("executable")?.as_str()?;
+            let name = message.get("target")?.get("name")?.as_str()?;
+            Some((name.to_owned(), PathBuf::from(path)))
+        });
     Ok(Programs(built.collect()))
 }
 
@@ -98,7 +110,14 @@ fn build() -> Result<Programs> {
 #[derive(Debug)]
 pub struct Home {
     path: PathBuf,
-    _temporary: Option<TempDir>,
+    _owned: Owned,
+}
+
+/// What makes it this test's alone.
+#[derive(Debug)]
+enum Owned {
+    Temporary { _directory: TempDir },
+    Locked { _file: File },
 }
 
 impl Home {
@@ -109,14 +128,18 @@ impl Home {
     pub fn temporary() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("mahavishnu-home-").tempdir()?;
         Self::link(directory.path())?;
-        Ok(Self { path: directory.path().to_owned(), _temporary: Some(directory) })
+        Ok(Self { path: directory.path().to_owned(), _owned: Owned::Temporary { _directory: directory } })
     }
 
     /// One that stays, for what takes long to make, such as Prefect's database; histories and outputs are removed.
+    /// Waits while another process has it.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn kept(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let lock = File::create(path.join("lock"))?;
+        lock.lock()?;
         for stale in ["nats", "data", "run", "log"] {
             let stale = path.join(stale);
             if stale.exists() {
@@ -124,7 +147,7 @@ impl Home {
             }
         }
         Self::link(path)?;
-        Ok(Self { path: path.to_owned(), _temporary: None })
+        Ok(Self { path: path.to_owned(), _owned: Owned::Locked { _file: lock } })
     }
 
     /// Where it is.
@@ -145,13 +168,14 @@ impl Home {
     }
 }
 
-/// The handle to the state directory whose environments all tests share.
+/// The handle to the state directory whose environments all tests share. What is fetched is shown, as it takes minutes.
 ///
 /// # Errors
 /// When it cannot be opened.
 pub fn provision() -> Result<Provision> {
     let state_dir = std::env::var_os("MAHAVISHNU_HOME").map(PathBuf::from);
-    Ok(Provision::open(mahavishnu_provision::Options { state_dir, ..Default::default() })?)
+    let progress: Option<Arc<dyn Progress>> = Some(Arc::new(Terminal::new()));
+    Ok(Provision::open(mahavishnu_provision::Options { state_dir, progress, ..Default::default() })?)
 }
 
 /// A program that runs. Dropping it kills it.
@@ -183,7 +207,8 @@ impl Running {
     /// When none comes in time, or it is something else.
     pub async fn json(&mut self, limit: Duration) -> Result<Option<Value>> {
         let line = tokio::time::timeout(limit, self.lines.next_line()).await;
-        let line = line.map_err(|_| anyhow::anyhow!("{} says nothing for {limit:?}{}", self.name, self.tail()))?;
+        let line =
+            line.map_err(|_| anyhow::anyhow!("{} says nothing for {limit:?}{}", self.name, self.tail()))?;
         let Some(line) = line? else { return Ok(None) };
         serde_json::from_str(&line).map(Some).with_context(|| format!("{} said {line:?}", self.name))
     }
