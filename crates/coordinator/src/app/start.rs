@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use mahavishnu_bus::Trace;
 use mahavishnu_bus::artifacts;
-use mahavishnu_core::execution::{Accepted, Fact, Timer};
+use mahavishnu_core::execution::{Accepted, Fact};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_core::workflow::{Draft, Workflow, plan};
@@ -29,11 +29,6 @@ impl App {
         let id = execution_id(request_id)?;
         self.documents_exist(&workflow).await?;
         let digest = digest(&workflow);
-        if let Some(timeout) = workflow.timeout {
-            // Before the execution exists: a timer too many does no harm, one too few would.
-            let at = Utc::now() + chrono::Duration::from_std(timeout).unwrap_or(chrono::Duration::MAX);
-            self.bus.set_timer(&id, &Timer::Deadline, at, trace).await?;
-        }
         let notes = plan(&workflow, Utc::now()).notes.into_iter().map(|note| note.message).collect();
         let accepted = Accepted { workflow: Arc::new(workflow), digest: digest.clone(), notes };
         match self.bus.accept(&id, &Fact::Accepted(accepted), trace).await {

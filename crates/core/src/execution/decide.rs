@@ -48,6 +48,11 @@ pub fn decide(id: &ExecutionId, state: &State) -> Vec<Command> {
         return vec![Command::Record(Fact::ExecutionCompleted)];
     }
     let mut round = Round { id, state, workflow, variables: None, commands: Vec::new() };
+    if state.decided == 0
+        && let Some(at) = state.deadline()
+    {
+        round.commands.push(Command::SetTimer { timer: Timer::Deadline, at });
+    }
     for (stage, now) in state.iter() {
         if let Err(error) = round.advance(stage, now) {
             // Nothing else matters once the execution fails; what was to be scheduled would be in vain.

@@ -6,6 +6,8 @@
 mod decide;
 mod fact;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{Command, decide};
 pub use fact::{

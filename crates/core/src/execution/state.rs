@@ -6,9 +6,13 @@
 //! | `Completed`, `Failed`, `Paused` | its attempt and resume are the current ones and none of the three came before | `Completed`, `Failed`, `Paused` |
 //! | `Progressed` | its attempt is the current one | unchanged |
 //! | `Decided` | the stage is paused with this attempt and resume, and has the question | `Decided` |
-//! | `TimerFired(Retry)` | the stage is in back-off for this attempt | `Due` |
-//! | `Skipped`, `RetryScheduled` | always | `Skipped`, `Backoff` |
+//! | `TimerFired(Retry)` | the stage failed, in back-off or not yet, and this is its next attempt | `Due` |
+//! | `Skipped` | always | `Skipped` |
+//! | `RetryScheduled` | the stage failed and its timer has not fired | `Backoff` |
 //! | terminal facts | always | unchanged |
+//!
+//! A timer is set before the `RetryScheduled` that tells of it, so it may fire first. It counts all the same: nobody
+//! would set it again.
 //!
 //! Architecture invariant: anything after a terminal fact, and anything that does not take effect by this
 //! table, is void: kept, numbered, shown, and never applied. Folding the same records gives the same state.
@@ -189,6 +193,9 @@ impl State {
     /// Nothing runs, and at least one stage waits for a person.
     pub fn is_waiting(&self) -> bool {
         let mut paused = false;
+        if self.end.is_some() {
+            return false;
+        }
         for stage in &self.stages {
             match stage.phase {
                 Phase::Paused(_) => paused = true,
@@ -211,7 +218,7 @@ impl State {
     /// The stage, if `origin` is its current attempt.
     fn current(&mut self, origin: &Origin) -> Result<&mut StageState, Void> {
         let stage = self.stage_mut(&origin.stage)?;
-        if (stage.attempt, stage.resume) == (origin.attempt, origin.resume) {
+        if origin.attempt > 0 && (stage.attempt, stage.resume) == (origin.attempt, origin.resume) {
             Ok(stage)
         } else {
             Err(Void::StaleAttempt)
@@ -274,7 +281,8 @@ impl State {
             }
             Fact::TimerFired(Timer::Retry { stage, attempt }) => {
                 let stage = self.stage_mut(stage)?;
-                if !matches!(stage.phase, Phase::Backoff(..)) || stage.attempt + 1 != *attempt {
+                let failed = matches!(stage.phase, Phase::Failed(..) | Phase::Backoff(..));
+                if !failed || attempt.checked_sub(1) != Some(stage.attempt) {
                     return Err(Void::StaleAttempt);
                 }
                 stage.phase = Phase::Due;
