@@ -4,3 +4,4 @@ pub mod nats;
 pub mod otlp;
 pub mod processes;
 pub mod system;
+pub mod wait;
