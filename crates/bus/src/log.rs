@@ -5,6 +5,8 @@
 //! - [`Bus::history`] and [`Tail`] give records in stream order, without gaps.
 //! - An input stays with the coordinators until it is acknowledged, and comes again if it is not.
 
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, push};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::{Acker, PublishMessage};
@@ -73,6 +75,9 @@ pub enum TailItem {
     Disturbed(Error),
 }
 
+/// Longest wait between two tries to fetch a body.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
 impl Bus {
     /// Stores the first record of an execution, if it has none.
     ///
@@ -130,6 +135,23 @@ impl Bus {
         Ok(all)
     }
 
+    /// The position of the execution's last message, as the stream's leader has it; 0 without one.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn last_position(&self, id: &ExecutionId) -> Result<u64> {
+        let stream = self.history_stream().await?;
+        let mut last = 0;
+        for subject in [subjects::input(id), subjects::decided(id)] {
+            match stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => last = last.max(message.sequence),
+                Err(error) if is_not_found(&error) => {}
+                Err(error) => return Err(Error::new(error)),
+            }
+        }
+        Ok(last)
+    }
+
     async fn read_subject(&self, subject: &str) -> Result<Vec<Stored>> {
         let stream = self.history_stream().await?;
         let mut records = Vec::new();
@@ -185,8 +207,16 @@ impl Bus {
                     Ok(info) => (info.stream_sequence, time(info.published)),
                     Err(error) => return TailItem::Disturbed(Error::Nats(error)),
                 };
-                let body = message.payload.clone();
-                match bus.unwrap(&message.subject, message.headers.as_ref(), body, position, time).await {
+                let read = || {
+                    let body = message.payload.clone();
+                    bus.unwrap(&message.subject, message.headers.as_ref(), body, position, time)
+                };
+                // A body that cannot be fetched now is not unreadable: the tail waits for it, or this reader would
+                // number the records in its own way.
+                let patience = ExponentialBuilder::default().without_max_times().with_max_delay(MAX_WAIT);
+                let read =
+                    read.retry(patience.with_jitter()).when(|error| !matches!(error, Error::Unreadable(_)));
+                match read.await {
                     Ok(stored) => TailItem::Record(stored),
                     Err(error) => TailItem::Unreadable {
                         execution: subjects::execution(&message.subject),
@@ -212,7 +242,7 @@ impl Bus {
         let messages = consumer
             .stream()
             .max_messages_per_batch(1_000)
-            .heartbeat(std::time::Duration::from_secs(5))
+            .heartbeat(Duration::from_secs(5))
             .messages()
             .await
             .map_err(Error::new)?;
@@ -268,7 +298,7 @@ fn is_transient(error: &PublishError) -> bool {
     }
 }
 
-fn is_not_found(error: &async_nats::jetstream::stream::RawMessageError) -> bool {
+pub(crate) fn is_not_found(error: &async_nats::jetstream::stream::RawMessageError) -> bool {
     matches!(error.kind(), async_nats::jetstream::stream::LastRawMessageErrorKind::NoMessageFound)
 }
 

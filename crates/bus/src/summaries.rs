@@ -1,11 +1,13 @@
 //! The last known summary of each execution and approval, for lists: one last-value message each.
 //!
 //! Invariant: a list shows the most recently changed first. Its cursor is a position of this stream, so a
-//! page holds what had not changed since the page before; what changed meanwhile moved to the front.
+//! page holds what had not changed since the page before; what changed meanwhile moved to the front. A summary is
+//! never replaced by one of an earlier state, whichever coordinator is slow.
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use futures::StreamExt as _;
 
@@ -38,17 +40,44 @@ pub struct Summary {
     pub body: Bytes,
 }
 
+/// Header with the position in the history up to which a summary tells.
+const STATE: &str = "Mahavishnu-State";
+
 /// How many positions one read covers.
 const WINDOW: u64 = 512;
 
 impl Bus {
-    /// Replaces the summary of `id`, whose dots are part of the name.
+    /// Replaces the summary of `id`, whose dots are part of the name, unless it is of a later state: `state` is the
+    /// position in the history up to which it tells. One that says the same stays where it is.
     ///
     /// # Errors
     /// When NATS cannot be reached for some time.
-    pub async fn put_summary(&self, kind: Kind, id: &str, body: Vec<u8>) -> Result<()> {
-        let message = async_nats::jetstream::message::PublishMessage::build().payload(body.into());
-        self.store(&format!("{}.{id}", kind.prefix()), message).await.map(drop)
+    pub async fn put_summary(&self, kind: Kind, id: &str, body: Vec<u8>, state: u64) -> Result<()> {
+        let subject = format!("{}.{id}", kind.prefix());
+        let body = Bytes::from(body);
+        let stream = self.js.get_stream_no_info(streams::SUMMARIES).await.map_err(Error::new)?;
+        loop {
+            let after = match stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(last) => {
+                    let of = last.headers.get(STATE).and_then(|of| of.as_str().parse::<u64>().ok());
+                    if of.is_some_and(|of| of > state) || last.payload == body {
+                        return Ok(());
+                    }
+                    last.sequence
+                }
+                Err(error) if log::is_not_found(&error) => 0,
+                Err(error) => return Err(Error::new(error)),
+            };
+            let message = PublishMessage::build()
+                .payload(body.clone())
+                .header(STATE, state.to_string())
+                .expected_last_subject_sequence(after);
+            match self.store(&subject, message).await {
+                // Another coordinator was faster; which of the two knows more?
+                Err(Error::Conflict) => {}
+                stored => return stored.map(drop),
+            }
+        }
     }
 
     /// Summaries below `before`, the last changed first, until `enough` says so. Gives the position to go
@@ -64,13 +93,15 @@ impl Bus {
     ) -> Result<Option<u64>> {
         let mut stream = self.js.get_stream(streams::SUMMARIES).await.map_err(Error::new)?;
         let state = stream.info().await.map_err(Error::new)?.state.clone();
+        // 0 in a stream that never held anything.
+        let first = state.first_sequence.max(1);
         let mut end = before.unwrap_or(u64::MAX).min(state.last_sequence + 1);
-        while end > state.first_sequence {
-            let start = end.saturating_sub(WINDOW).max(state.first_sequence);
+        while end > first {
+            let start = end.saturating_sub(WINDOW).max(first);
             for summary in self.window(&stream, kind, start, end).await?.into_iter().rev() {
                 let position = summary.position;
                 if enough(summary) {
-                    return Ok(Some(position).filter(|position| *position > state.first_sequence));
+                    return Ok(Some(position).filter(|position| *position > first));
                 }
             }
             end = start;

@@ -23,9 +23,9 @@ pub async fn put(bus: &Bus, history: &History) -> Result<()> {
         due
     };
     for approval in approvals {
-        bus.put_summary(Kind::Approval, &approval.id, approval.encode_to_vec()).await?;
+        bus.put_summary(Kind::Approval, &approval.id, approval.encode_to_vec(), position).await?;
     }
-    bus.put_summary(Kind::Execution, history.id.as_str(), execution.encode_to_vec()).await?;
+    bus.put_summary(Kind::Execution, history.id.as_str(), execution.encode_to_vec(), position).await?;
     history.with_folded(|folded| folded.summary_put = folded.summary_put.max(position));
     Ok(())
 }

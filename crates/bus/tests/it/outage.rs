@@ -1,0 +1,73 @@
+//! A server that dies and comes back.
+
+use futures::StreamExt as _;
+use mahavishnu_bus::log::TailItem;
+use mahavishnu_test_support::wait::in_time;
+
+use super::*;
+
+#[tokio::test]
+async fn the_tail_has_neither_gap_nor_duplicate_after_a_restart() {
+    let (mut nats, bus) = start().await;
+    let mut tail = connect(&nats).await.tail().await.unwrap();
+    let id = execution("e1");
+    bus.accept(&id, &accepted(), &trace()).await.unwrap();
+    let (tell, mut told) = tokio::sync::watch::channel(0);
+    let writer = tokio::spawn({
+        let (bus, id) = (bus.clone(), id.clone());
+        async move {
+            // Some travel as artifacts, which the tail has to fetch from the server that is away.
+            for n in 0..60 {
+                let name = if n % 6 == 0 { format!("{n}{}", "x".repeat(600_000)) } else { n.to_string() };
+                bus.input(&id, &progressed(name), &trace()).await.unwrap();
+                tell.send_replace(n);
+            }
+        }
+    });
+    for kill in [15, 40] {
+        in_time("the writer", told.wait_for(|n| *n >= kill)).await.unwrap().unwrap();
+        nats.restart().await.unwrap();
+    }
+    in_time("the writer", writer).await.unwrap().unwrap();
+
+    let history = bus.history(&id).await.unwrap();
+    assert!(history.len() >= 61, "{} records", history.len());
+    let mut followed = Vec::new();
+    while followed.len() < history.len() {
+        match in_time("the tail", tail.items.next()).await.unwrap().expect("the tail has ended") {
+            TailItem::Record(stored) => followed.push(stored.record),
+            TailItem::Unreadable { error, position, .. } => panic!("{position}: {error:?}"),
+            TailItem::Disturbed(_) => {}
+        }
+    }
+    assert!(followed.iter().eq(history.iter().map(|stored| &stored.record)));
+}
+
+#[tokio::test]
+async fn inputs_and_tasks_go_on_after_a_restart() {
+    let (mut nats, bus) = start().await;
+    let mut inputs = bus.inputs().await.unwrap();
+    let queue = bus.task_queue(&engine()).await.unwrap();
+    let id = execution("e1");
+    nats.restart().await.unwrap();
+    let accepted = bus.accept(&id, &accepted(), &trace()).await.unwrap();
+    bus.decide(&id, &scheduled(1), 0, &trace()).await.unwrap();
+    let input = async {
+        loop {
+            match inputs.next().await.expect("the inputs have ended") {
+                Ok(input) => return input.position,
+                Err(error) => println!("disturbed: {error:?}"),
+            }
+        }
+    };
+    assert_eq!(in_time("the input", input).await.unwrap(), accepted);
+    let task = async {
+        loop {
+            match queue.next().await {
+                Ok(Some(delivery)) => return delivery.execution,
+                other => println!("not yet: {:?}", other.err()),
+            }
+        }
+    };
+    assert_eq!(in_time("the task", task).await.unwrap(), id);
+}
