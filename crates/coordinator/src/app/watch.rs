@@ -26,7 +26,12 @@ impl App {
     /// # Errors
     /// [`Error::OutOfRange`] when there is no such event.
     pub async fn watch(&self, history: Arc<History>, after: i64) -> Result<Events> {
-        let last = history.with_folded(|folded| folded.state.sequence);
+        let sequence = || history.with_folded(|folded| folded.state.sequence);
+        if u64::try_from(after).is_ok_and(|after| after > sequence()) {
+            // Seen on a replica that is ahead of this one, or never.
+            self.histories.catch_up(&history.id).await?;
+        }
+        let last = sequence();
         let next = match u64::try_from(after) {
             Ok(after) if after <= last => after + 1,
             _ => return Err(Error::OutOfRange { asked: after, last }),

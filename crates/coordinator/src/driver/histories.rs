@@ -54,6 +54,16 @@ impl Histories {
     /// # Errors
     /// [`Error::NotFound`] when it does not exist.
     pub async fn get(&self, id: &ExecutionId) -> Result<Arc<History>> {
+        loop {
+            let history = self.try_get(id).await?;
+            // While this waited, another load of the same entry may have failed and taken it off the tail.
+            if self.lock().get(id).is_some_and(|entry| Arc::ptr_eq(&entry.history, &history)) {
+                return Ok(history);
+            }
+        }
+    }
+
+    async fn try_get(&self, id: &ExecutionId) -> Result<Arc<History>> {
         let (history, load) = {
             let mut entries = self.lock();
             let entry = entries.entry(id.clone()).or_insert_with(|| Entry {
@@ -84,6 +94,15 @@ impl Histories {
                 Err(error)
             }
         }
+    }
+
+    /// Waits until the execution is folded as far as the log has it now, whichever replica stored it.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn catch_up(&self, id: &ExecutionId) -> Result<()> {
+        self.passed(self.bus.last_position(id).await?).await;
+        Ok(())
     }
 
     /// Waits until the tail has passed `position`.

@@ -71,8 +71,9 @@ impl Driver {
     async fn handle(&self, input: InputDelivery) {
         let execution = input.execution.clone();
         let advance = async {
+            // The input itself may be unreadable, so no record has its position; the tail passes it all the same.
+            self.histories.passed(input.position).await;
             let history = self.histories.get(&execution).await?;
-            history.folded_to(input.position).await;
             self.advance(&history).await
         };
         match tokio::time::timeout(PATIENCE, advance).await {
