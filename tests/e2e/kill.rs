@@ -218,6 +218,13 @@ fn a_killed_coordinator_goes_on_where_it_was() {
         let _worker = parts.worker("one").await;
         let client = parts.client(&address).await;
         parts.gate.reached(&[]).await;
+        // What a killed process has not yet sent of its spans is lost with it.
+        let sent = |all: &[Span]| {
+            let has = |name: &str| all.iter().any(|span| span.name == name);
+            let both = has("send task.langgraph") && has("mahavishnu.v1.OrchestratorService/Execute");
+            if both { Ok(()) } else { Err("the coordinator's spans have not come".to_owned()) }
+        };
+        parts.collector.wait_for(SOON, sent).await.unwrap();
         coordinator.signal(Signal::KILL).unwrap();
         let (_, status) = coordinator.end(SHORT).await.unwrap();
         assert_eq!(status.code(), None, "it was killed");

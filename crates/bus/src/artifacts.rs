@@ -6,11 +6,13 @@ use std::io::Cursor;
 use std::path::Path;
 
 use async_nats::jetstream::object_store::{ObjectMetadata, ObjectStore};
+use backon::Retryable as _;
 use bytes::Bytes;
 use mahavishnu_core::id::ArtifactId;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
+use crate::log::patience;
 use crate::{Bus, Error, Result, streams};
 
 /// The content of an artifact, as it comes.
@@ -26,7 +28,9 @@ impl Bus {
     /// When NATS cannot be reached or is full.
     pub async fn put_artifact(&self, content: Bytes) -> Result<ArtifactId> {
         let id = id(Sha256::digest(&content))?;
-        self.put(&id, &mut Cursor::new(content)).await?;
+        let put = || async { self.put(&id, &mut Cursor::new(content.clone())).await };
+        // As patient as any other write of the history: a body goes before its message.
+        put.retry(patience()).await?;
         Ok(id)
     }
 

@@ -262,16 +262,18 @@ impl Bus {
             let ack = self.js.send_publish(subject.to_owned(), message.clone()).await?;
             ack.await
         };
-        let ack = publish
-            .retry(ExponentialBuilder::default().with_jitter().with_max_times(8))
-            .when(is_transient)
-            .await;
+        let ack = publish.retry(patience()).when(is_transient).await;
         match ack {
             Ok(ack) => Ok(ack.sequence),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(Error::Conflict),
             Err(error) => Err(Error::new(error)),
         }
     }
+}
+
+/// How long a write is tried again: some twenty seconds, longer than an election or a restart takes.
+pub(crate) fn patience() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_jitter().with_max_times(8).with_max_delay(MAX_WAIT)
 }
 
 /// Stream sequence and delivery count of a message.
