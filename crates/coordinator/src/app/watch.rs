@@ -38,7 +38,7 @@ impl App {
         };
         // Before the first event is read, so that nothing shown after it is missed.
         let live = self.bus.shown(&history.id).await?;
-        Ok(Box::pin(Watcher { app: self.clone(), history, next, live }.events()))
+        Ok(Box::pin(Watcher { app: self.clone(), history, next, live, early: Vec::new() }.events()))
     }
 }
 
@@ -48,6 +48,8 @@ struct Watcher {
     /// The number of the next durable event.
     next: u64,
     live: BoxStream<'static, Live>,
+    /// What was shown live of attempts whose scheduling the tail has not brought yet.
+    early: Vec<Live>,
 }
 
 impl Watcher {
@@ -64,6 +66,13 @@ impl Watcher {
                         yield Ok(waiting);
                     }
                 }
+                for live in std::mem::take(&mut self.early) {
+                    if self.is_early(&live) {
+                        self.early.push(live);
+                    } else if let Some(event) = self.ephemeral(live) {
+                        yield Ok(event);
+                    }
+                }
                 if self.ended() {
                     return;
                 }
@@ -76,7 +85,9 @@ impl Watcher {
                         return;
                     }
                     Some(live) = self.live.next() => {
-                        if let Some(event) = self.ephemeral(live) {
+                        if self.is_early(&live) {
+                            self.early.push(live);
+                        } else if let Some(event) = self.ephemeral(live) {
                             yield Ok(event);
                         }
                     }
@@ -108,6 +119,22 @@ impl Watcher {
             void_reason: String::new(),
             kind: Some(kind),
         }
+    }
+
+    /// Live messages are quicker than the log: a worker may have begun before this process knows that the
+    /// attempt is scheduled. That lasts for milliseconds, which bounds what is kept back.
+    fn is_early(&self, live: &Live) -> bool {
+        let Ok(stage) = StageId::parse(&live.stage_id) else { return false };
+        self.history.with_folded(|folded| {
+            folded.state.end.is_none()
+                && folded.state.stage(&stage).is_some_and(|now| {
+                    now.attempt < live.attempt
+                        || matches!(
+                            now.phase,
+                            Phase::Pending | Phase::Decided(..) | Phase::Due | Phase::Backoff(..)
+                        )
+                })
+        })
     }
 
     fn ephemeral(&self, live: Live) -> Option<v1::Event> {
