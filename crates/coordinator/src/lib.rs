@@ -79,7 +79,8 @@ pub async fn run(
     })
     .await
     .context("NATS")?;
-    bus.ensure(registry.profiles().map(|profile| &profile.name)).await.context("JetStream set-up")?;
+    let engines: Vec<_> = registry.profiles().map(|profile| profile.name.clone()).collect();
+    bus.ensure(&engines).await.context("JetStream set-up")?;
     let tail = bus.tail().await.context("tail of the history")?;
     let (histories, feeder) = Histories::new(bus.clone(), tail);
     let workers = Workers::default();

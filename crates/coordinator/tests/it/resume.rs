@@ -1,0 +1,93 @@
+//! I5: what a client receives is the history, however often it comes back and to whom.
+
+use super::*;
+
+#[tokio::test]
+async fn every_cut_of_the_history_can_be_resumed_on_every_replica() {
+    let (nats, first) = start().await;
+    let second = Coordinator::start(&nats).await;
+    let worker = Worker::join(&nats).await;
+    let id = first.begin(workflow([stage("a", &[]), stage("b", &["a"])])).await;
+    let a = worker.take().await;
+    for name in ["one", "two", "three"] {
+        worker.progress(&a, name).await;
+    }
+    worker.report(&a, Outcome::Completed(json!({}))).await;
+    worker.complete("b", json!({})).await;
+    let all = first.watch(&id, 0).await;
+    numbered(&all);
+    assert_eq!(all.len(), 9);
+    for coordinator in [&first, &second] {
+        for cut in 0..=all.len() {
+            assert_eq!(coordinator.watch(&id, cut as i64).await, all[cut..], "after {cut}");
+        }
+        for beyond in [all.len() as i64 + 1, i64::MAX, -1] {
+            let status =
+                refused(coordinator.try_watch(&id, beyond).await, Code::OutOfRange, "CURSOR_OUT_OF_RANGE");
+            assert!(status.message().contains(&format!("from 0 to {}", all.len())), "{status}");
+        }
+        refused(coordinator.try_watch("nobody", 0).await, Code::NotFound, "NOT_FOUND");
+        refused(coordinator.try_watch("../..", 0).await, Code::NotFound, "NOT_FOUND");
+    }
+}
+
+/// The connection breaks after every single event, and the next replica may lag behind the one before.
+#[tokio::test]
+async fn a_client_that_goes_from_replica_to_replica_misses_nothing() {
+    let (nats, first) = start().await;
+    let second = Coordinator::start(&nats).await;
+    let worker = Worker::join(&nats).await;
+    let _serving = worker.serve();
+    let chain: Vec<String> = (0..12).map(|n| format!("s{n}")).collect();
+    let stages = chain.iter().enumerate().map(|(n, id)| match n {
+        0 => stage(id, &[]),
+        n => stage(id, &[&chain[n - 1]]),
+    });
+    let id = first.begin(workflow(stages)).await;
+    let mut seen: Vec<v1::Event> = Vec::new();
+    while seen.last().is_none_or(|event| line(event) != "completed") {
+        let replica = if seen.len().is_multiple_of(2) { &second } else { &first };
+        let mut stream = replica.try_watch(&id, seen.len() as i64).await.unwrap();
+        while let Some(answer) = in_time("the next event", stream.message()).await.unwrap().unwrap() {
+            let event = answer.event.unwrap();
+            if !event.ephemeral {
+                seen.push(event);
+                break;
+            }
+        }
+    }
+    numbered(&seen);
+    assert_eq!(seen, first.watch(&id, 0).await);
+}
+
+#[tokio::test]
+async fn a_coordinator_that_ends_says_so_to_its_watchers() {
+    let (nats, first) = start().await;
+    let second = Coordinator::start(&nats).await;
+    let worker = Worker::join(&nats).await;
+    let id = first.begin(workflow([stage("a", &[])])).await;
+    let a = worker.take().await;
+    let mut stream = first.try_watch(&id, 0).await.unwrap();
+    let mut last = 0;
+    while last < 2 {
+        last = in_time("the next event", stream.message())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .event
+            .unwrap()
+            .sequence;
+    }
+    first.stop();
+    let status = loop {
+        match in_time("the end", stream.message()).await.unwrap() {
+            Ok(answer) => assert!(answer.unwrap().event.unwrap().ephemeral),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "DRAINING"));
+    assert!(status.get_details_retry_info().is_some());
+    worker.report(&a, Outcome::Completed(json!({}))).await;
+    assert_eq!(kinds(&second.watch(&id, last).await), ["completed a.1", "completed"]);
+}

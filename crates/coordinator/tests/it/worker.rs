@@ -1,0 +1,135 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use mahavishnu_bus::tasks::{Delivery, TaskQueue};
+use mahavishnu_bus::{Bus, Options};
+use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Paused, Progressed, Question};
+use mahavishnu_core::id::{EngineName, WorkerId};
+use mahavishnu_proto::worker::Heartbeat;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+
+/// What the checkpoint of every pause holds.
+pub const CHECKPOINT: &[u8] = b"where it stopped";
+
+/// A worker played by the test.
+#[derive(Clone)]
+pub struct Worker {
+    pub bus: Bus,
+    queue: TaskQueue,
+    id: WorkerId,
+}
+
+pub enum Outcome {
+    Completed(Value),
+    Failed(Failure),
+    /// With these keys to decide.
+    Paused(&'static [&'static str]),
+}
+
+impl Worker {
+    pub async fn join(nats: &TestNats) -> Self {
+        let bus = Bus::connect(Options::new(nats.url(), "worker")).await.unwrap();
+        let queue = bus.task_queue(&EngineName::parse("custom").unwrap()).await.unwrap();
+        Self { bus, queue, id: WorkerId::parse("w1").unwrap() }
+    }
+
+    /// Says that it is there until the handle is dropped.
+    pub fn beat(&self) -> AbortOnDropHandle<()> {
+        let worker = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(500));
+            loop {
+                ticks.tick().await;
+                let (worker_id, engine) = (worker.id.to_string(), "custom".to_owned());
+                let heartbeat = Heartbeat { worker_id, engine, slots: 1, ..Heartbeat::default() };
+                worker.bus.heartbeat(&EngineName::parse("custom").unwrap(), &worker.id, &heartbeat).await;
+            }
+        }))
+    }
+
+    /// The next task, whenever it comes.
+    pub async fn take(&self) -> Delivery {
+        let next = async {
+            loop {
+                match self.queue.next().await {
+                    Ok(Some(delivery)) => return delivery,
+                    Ok(None) => {}
+                    Err(error) => println!("no task: {error:?}"),
+                }
+            }
+        };
+        in_time("a task", next).await.unwrap()
+    }
+
+    fn origin(&self, delivery: &Delivery) -> Origin {
+        Origin {
+            stage: delivery.task.stage.clone(),
+            attempt: delivery.task.attempt,
+            resume: delivery.task.resume,
+            delivery: delivery.delivery,
+            worker: self.id.clone(),
+            started: chrono::Utc::now(),
+        }
+    }
+
+    pub async fn input(&self, delivery: &Delivery, fact: &Fact) {
+        self.bus.input(&delivery.execution, fact, &delivery.trace).await.unwrap();
+    }
+
+    pub async fn progress(&self, delivery: &Delivery, name: &str) {
+        let (origin, data) = (self.origin(delivery), object(json!({"n": 1})));
+        self.input(
+            delivery,
+            &Fact::Progressed(Progressed { origin, kind: "node".into(), name: name.into(), data }),
+        )
+        .await;
+    }
+
+    /// Stores the outcome without acknowledging the task.
+    pub async fn store(&self, delivery: &Delivery, outcome: Outcome) {
+        let origin = self.origin(delivery);
+        let fact = match outcome {
+            Outcome::Completed(output) => {
+                Fact::Completed(Completed { origin, output: Arc::new(object(output)) })
+            }
+            Outcome::Failed(error) => Fact::Failed(Failed { origin, error }),
+            Outcome::Paused(keys) => {
+                let payload = || object(json!({"draft": "text"}));
+                let question = |key: &&str| Question {
+                    key: (*key).into(),
+                    title: format!("{key}?"),
+                    payload: payload(),
+                };
+                let checkpoint = self.bus.put_artifact(CHECKPOINT.into()).await.unwrap();
+                Fact::Paused(Paused { origin, questions: keys.iter().map(question).collect(), checkpoint })
+            }
+        };
+        self.input(delivery, &fact).await;
+    }
+
+    pub async fn report(&self, delivery: &Delivery, outcome: Outcome) {
+        self.store(delivery, outcome).await;
+        delivery.ack().await;
+    }
+
+    /// Takes the next task, which is of this stage, and completes it.
+    pub async fn complete(&self, stage: &str, output: Value) {
+        let delivery = self.take().await;
+        assert_eq!(delivery.task.stage.as_str(), stage);
+        self.report(&delivery, Outcome::Completed(output)).await;
+    }
+
+    /// Completes whatever comes, until the handle is dropped.
+    pub fn serve(&self) -> AbortOnDropHandle<()> {
+        let worker = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                let Ok(Some(delivery)) = worker.queue.next().await else { continue };
+                let output = json!({"stage": delivery.task.stage.as_str()});
+                worker.report(&delivery, Outcome::Completed(output)).await;
+            }
+        }))
+    }
+}
