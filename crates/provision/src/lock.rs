@@ -15,7 +15,16 @@ const RETRY: Duration = Duration::from_millis(100);
 /// A held lock; dropped, it is free.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Said aloud: a child that another thread is just starting shares the open file until it executes its program,
+    /// and would keep the lock that long.
+    fn drop(&mut self) {
+        // A failure leaves what closing the file does.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -40,7 +49,7 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()))
             .map_err(cannot)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Takes the lock as soon as it is free, for at most `patience`; `waiting` is called once if it is not free at once.
