@@ -3,5 +3,6 @@
 pub mod nats;
 pub mod otlp;
 pub mod processes;
+pub mod proxy;
 pub mod system;
 pub mod wait;

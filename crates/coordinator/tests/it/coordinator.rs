@@ -21,12 +21,17 @@ pub struct Coordinator {
 
 impl Coordinator {
     pub async fn start(nats: &TestNats) -> Self {
+        Self::behind(nats, nats.url()).await
+    }
+
+    /// One that reaches the server by this URL.
+    pub async fn behind(nats: &TestNats, url: &str) -> Self {
         let engines = nats.directory().join("engines.yaml");
         std::fs::write(&engines, "engines: [{name: custom, words: [custom]}, {name: other, words: [other]}]")
             .unwrap();
         let options = Options {
             listen: "127.0.0.1:0".parse().unwrap(),
-            nats: nats.url().to_owned(),
+            nats: url.to_owned(),
             nats_credentials: None,
             replicas: 1,
             engines: Some(engines),

@@ -1,5 +1,7 @@
 //! I5: what a client receives is the history, however often it comes back and to whom.
 
+use mahavishnu_test_support::proxy::Proxy;
+
 use super::*;
 
 #[tokio::test]
@@ -90,4 +92,42 @@ async fn a_coordinator_that_ends_says_so_to_its_watchers() {
     assert!(status.get_details_retry_info().is_some());
     worker.report(&a, Outcome::Completed(json!({}))).await;
     assert_eq!(kinds(&second.watch(&id, last).await), ["completed a.1", "completed"]);
+}
+
+/// The client saw on one replica what the other has not folded yet.
+#[tokio::test]
+async fn a_cursor_from_a_replica_that_is_ahead_is_in_range() {
+    let (nats, ahead) = start().await;
+    let proxy = Proxy::start(nats.url()).await.unwrap();
+    let behind = Coordinator::behind(&nats, &proxy.url()).await;
+    let worker = Worker::join(&nats).await;
+    let id = ahead.begin(workflow([stage("a", &[])])).await;
+    let a = worker.take().await;
+    let known = wait_for("the slow replica to know it", async || {
+        let execution = behind.get(&id).await;
+        (execution.last_sequence == 2).then_some(execution.last_sequence)
+    });
+    assert_eq!(known.await.unwrap(), 2);
+
+    proxy.hold(true);
+    for name in ["one", "two"] {
+        worker.progress(&a, name).await;
+    }
+    let mut fast = ahead.try_watch(&id, 2).await.unwrap();
+    let mut last = 2;
+    while last < 4 {
+        last = in_time("progress", fast.message()).await.unwrap().unwrap().unwrap().event.unwrap().sequence;
+    }
+    assert_eq!(behind.get(&id).await.last_sequence, 2, "it is held up");
+    let resumed = behind.try_watch(&id, last);
+    tokio::pin!(resumed);
+    // It must not answer before it knows.
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), &mut resumed).await;
+    assert!(early.is_err(), "{early:?}");
+    proxy.hold(false);
+    let stream = in_time("the stream", resumed).await.unwrap().unwrap();
+    worker.report(&a, Outcome::Completed(json!({}))).await;
+    let rest = durable(collect(stream).await);
+    assert_eq!(kinds(&rest), ["completed a.1", "completed"]);
+    assert_eq!(rest[0].sequence, last + 1);
 }
