@@ -56,6 +56,8 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
         .add_service(ExecutionServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ApprovalServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ArtifactServiceServer::new(api).max_decoding_message_size(MAX_REQUEST));
+    // Before the first call: a service without a status does not exist to a health check.
+    set_health(&health, app.bus.is_connected()).await;
     let health_loop = tokio::spawn(report_health(app, health, stop.clone()));
     let incoming = TcpListenerStream::new(listener);
     router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await.context("gRPC server")?;
