@@ -65,7 +65,7 @@ async fn a_start_that_fails_says_why() {
 }
 
 #[tokio::test]
-#[ignore = "a role of the test below"]
+#[ignore = "no test: the process that another test starts and kills"]
 async fn role_of_the_parent() {
     let Some(directory) = role() else { return };
     let server = NatsServer::start(&options(&directory).await).await.unwrap();

@@ -35,7 +35,7 @@ async fn first_line(child: &mut Child) -> String {
 }
 
 #[tokio::test]
-#[ignore = "a role of the test below"]
+#[ignore = "no test: the process that another test starts and kills"]
 async fn role_of_the_parent() {
     let Some(mark) = role() else { return };
     let mut child = Child::spawn(deaf_family(mark.to_str().unwrap()), Output::Piped, Output::Null).unwrap();

@@ -128,7 +128,7 @@ async fn asked_at_once_it_is_built_once() {
 }
 
 #[tokio::test]
-#[ignore = "a role of the test below"]
+#[ignore = "no test: the process that another test starts and kills"]
 async fn role_of_the_builder() {
     let Some(root) = role() else { return };
     // Stands still in the middle of the build, until it is killed.
@@ -195,7 +195,7 @@ async fn a_package_without_a_hash_is_refused() {
 }
 
 #[tokio::test]
-#[ignore = "a role of the test below"]
+#[ignore = "no test: the process that another test starts and kills"]
 async fn role_of_the_lonely() {
     let Some(root) = role() else { return };
     let (provision, _) = fresh(&root);
