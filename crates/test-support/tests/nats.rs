@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::{self, stream};
 use mahavishnu_test_support::nats::{TestCluster, TestNats};
 
@@ -81,7 +82,19 @@ async fn a_cluster_replicates_and_survives_a_node_and_then_all() {
         ..Default::default()
     };
     context.create_stream(config).await.unwrap();
-    context.publish("kept", "one".into()).await.unwrap().await.unwrap();
+    // A new stream's leader is elected after the answer; until then nobody listens on its subjects. A duplicate of a publish
+    // whose answer was lost would fail the count below, so the message has an id.
+    let publish = async {
+        loop {
+            let message = jetstream::message::PublishMessage::build().payload("one".into()).message_id("one");
+            match context.send_publish("kept", message).await.unwrap().await {
+                Ok(_) => break,
+                Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), publish).await.expect("no leader");
 
     cluster.node(0).unwrap().kill().await.unwrap();
     cluster.node(0).unwrap().restart().await.unwrap();
