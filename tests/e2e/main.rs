@@ -8,6 +8,7 @@
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`missing`] | an engine that is not there fails and is never a success |
+//! | [`noop`] | the engine of benchmarks and tests does what its tasks say |
 //! | [`clients`] | a Python client that knows nothing but reflection |
 //!
 //! Environments come from the state directory of the one who runs this (`MAHAVISHNU_HOME`, or the default), and
@@ -20,6 +21,7 @@ mod cli;
 mod clients;
 mod kill;
 mod missing;
+mod noop;
 mod ran;
 mod refusals;
 mod support;

@@ -357,8 +357,8 @@ pub struct Doctor {
 #[derive(Debug, Args)]
 pub struct Worker {
     /// The engine: agno, langgraph, llamaindex or prefect
-    #[arg(value_parser = engines::parse)]
-    pub engine: Engine,
+    #[arg(value_name = "ENGINE", value_parser = engines::parse_worker)]
+    pub runs: mahavishnu_worker::Runs,
     /// How it is set up.
     #[command(flatten)]
     pub options: mahavishnu_worker::Options,

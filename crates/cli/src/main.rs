@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Coordinator(options) => mahavishnu_coordinator::main(options, &telemetry),
         Command::Worker(role) => {
-            mahavishnu_worker::main(&role.engine, role.options, cli.global.state_dir, &telemetry)
+            mahavishnu_worker::main(role.runs, role.options, cli.global.state_dir, &telemetry)
         }
         command => {
             let log_chosen =

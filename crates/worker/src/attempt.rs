@@ -29,6 +29,7 @@ use crate::documents;
 use crate::host::frame::{CallError, DecisionFrame, FromHost, ModelFrame, TaskFrame, ToHost};
 use crate::host::{Connection, Host};
 use crate::model::Model;
+use crate::noop;
 
 /// A task that was delivered more often than this kills its workers: it fails.
 const MAX_DELIVERIES: u32 = 5;
@@ -45,8 +46,8 @@ pub struct Context {
     pub engine: EngineName,
     /// This worker.
     pub worker: WorkerId,
-    /// The engine host.
-    pub host: Host,
+    /// The engine host; the no-op engine has none.
+    pub host: Option<Host>,
     /// The project directory, resolved.
     pub project: PathBuf,
     /// Where the engine may keep things.
@@ -58,11 +59,16 @@ pub struct Context {
 }
 
 /// How an attempt ended, as far as this worker is concerned.
-enum Outcome {
+pub enum Outcome {
+    /// With this output.
     Completed(Map<String, Value>),
+    /// With this failure.
     Failed(Failure),
+    /// Until somebody decides.
     Paused {
+        /// What is to be decided.
         questions: Vec<Question>,
+        /// Where to go on.
         checkpoint: Vec<u8>,
     },
     /// Others have the task now, or will.
@@ -169,7 +175,8 @@ impl Attempt<'_> {
         }
         // Documents and host are slow at times; the lease is kept from the first moment.
         let work = async {
-            match self.prepare().await {
+            let Some(host) = &self.context.host else { return self.noop(signals).await };
+            match self.prepare(host).await {
                 Ok((connection, staged)) => self.talk(connection, &staged, signals).await,
                 Err(failure) => Outcome::Failed(failure),
             }
@@ -196,7 +203,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn prepare(&self) -> Result<(Connection, Prepared), Failure> {
+    async fn prepare(&self, host: &Host) -> Result<(Connection, Prepared), Failure> {
         let task = &self.delivery.task;
         let staged = documents::stage(&self.context.bus, task, &self.context.project).await?;
         let checkpoint = match &task.resolution {
@@ -211,9 +218,7 @@ impl Attempt<'_> {
                 }
             },
         };
-        let connection = self
-            .context
-            .host
+        let connection = host
             .open()
             .await
             .map_err(|error| Failure::retryable("HOST_UNAVAILABLE", format!("{error:#}")))?;
@@ -299,12 +304,7 @@ impl Attempt<'_> {
             FromHost::Progress { kind, name, data } => {
                 *progress += 1;
                 if *progress <= MAX_PROGRESS {
-                    let fact = Fact::Progressed(Progressed { origin: self.origin(), kind, name, data });
-                    if let Err(error) =
-                        self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await
-                    {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "progress is not stored");
-                    }
+                    self.progressed(kind, name, data).await;
                 }
             }
             FromHost::Delta { source, text } => {
@@ -351,8 +351,45 @@ impl Attempt<'_> {
         Ok(None)
     }
 
+    /// The no-op engine's attempt.
+    async fn noop(&self, signals: &Signals) -> Outcome {
+        let task = &self.delivery.task;
+        let script = match noop::Script::read(&task.task) {
+            Ok(script) => script,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        let time_left = self.time_left();
+        let deadline = time_left.map(|left| Instant::now() + left);
+        let work = async {
+            for n in 1..=script.progress.min(MAX_PROGRESS) {
+                self.progressed("step".to_owned(), n.to_string(), Map::new()).await;
+            }
+            if script.sleep_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(script.sleep_ms)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = work => script.end(task),
+            () = signals.cancel.cancelled() => self.stopped(Stop::Cancelled).await,
+            () = signals.hand_back.cancelled() => self.stopped(Stop::Drained).await,
+            () = until(deadline) => timed_out(time_left),
+        }
+    }
+
+    async fn progressed(&self, kind: String, name: String, data: Map<String, Value>) {
+        let fact = Fact::Progressed(Progressed { origin: self.origin(), kind, name, data });
+        if let Err(error) = self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "progress is not stored");
+        }
+    }
+
     async fn stop(&self, connection: Connection, stop: Stop) -> Outcome {
         self.wind_down(connection, "cancelled").await;
+        self.stopped(stop).await
+    }
+
+    async fn stopped(&self, stop: Stop) -> Outcome {
         match stop {
             Stop::Cancelled => Outcome::Failed(Failure::terminal("CANCELLED", "the execution has ended")),
             Stop::Drained => {
@@ -364,8 +401,7 @@ impl Attempt<'_> {
 
     async fn time_out(&self, connection: Connection, time_left: Option<Duration>) -> Outcome {
         self.wind_down(connection, "timeout").await;
-        let limit = time_left.unwrap_or_default();
-        Outcome::Failed(Failure::retryable("TIMEOUT", format!("the attempt did not end within {limit:?}")))
+        timed_out(time_left)
     }
 
     /// Asks the engine to stop, waits a little, and ends its process.
@@ -435,6 +471,11 @@ struct Prepared {
 
 fn died(why: &str) -> Outcome {
     Outcome::Failed(Failure::retryable("HOST_DIED", format!("the engine host: {why}")))
+}
+
+fn timed_out(time_left: Option<Duration>) -> Outcome {
+    let limit = time_left.unwrap_or_default();
+    Outcome::Failed(Failure::retryable("TIMEOUT", format!("the attempt did not end within {limit:?}")))
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -8,6 +8,7 @@
 //! | [`host`] | the engine host: start, supervise, open attempts |
 //! | [`documents`] | puts what a task names in `docs` where the host can read it |
 //! | [`model`] | which model the engines use |
+//! | [`noop`] | the engine that does what its task says and nothing else, without a host |
 //!
 //! Invariants: a task is acknowledged only after its own result is stored; a result says which attempt made
 //! it, and the history decides whether it counts; no process outlives the worker.
@@ -16,11 +17,12 @@ mod attempt;
 mod documents;
 mod host;
 mod model;
+mod noop;
 mod options;
 mod runtime;
 mod sidecar;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -39,6 +41,25 @@ pub use sidecar::Sidecar;
 
 /// The Python sources of all engine hosts.
 static SOURCES: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/python");
+
+/// What a worker runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Runs {
+    /// An engine, in its host.
+    Engine(Engine),
+    /// The no-op engine of benchmarks and tests, in the worker itself.
+    Noop,
+}
+
+impl Runs {
+    /// The engine's name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Engine(engine) => engine.name,
+            Self::Noop => noop::NAME,
+        }
+    }
+}
 
 /// What makes a worker the worker of one engine.
 #[derive(Clone, Copy, Debug)]
@@ -76,14 +97,14 @@ struct Program {
 /// The program of one engine's worker: settings, then [`main`].
 pub fn program(engine: &Engine) -> ExitCode {
     match settings::parse::<Program>() {
-        Ok(program) => main(engine, program.options, program.state_dir, &program.telemetry),
+        Ok(program) => main(Runs::Engine(*engine), program.options, program.state_dir, &program.telemetry),
         Err(code) => code,
     }
 }
 
 /// A whole worker process, from these options on.
 pub fn main(
-    engine: &Engine,
+    runs: Runs,
     options: Options,
     state_dir: Option<PathBuf>,
     telemetry: &mahavishnu_telemetry::Options,
@@ -96,10 +117,10 @@ pub fn main(
             ..mahavishnu_provision::Options::default()
         })?;
         let ready = |sidecar: Option<String>| {
-            let said = serde_json::json!({"ready": "worker", "engine": engine.name, "sidecar": sidecar});
+            let said = serde_json::json!({"ready": "worker", "engine": runs.name(), "sidecar": sidecar});
             mahavishnu_process::say_ready(&said);
         };
-        run(engine, options, &provision, relay, ready, stop).await
+        run(runs, options, &provision, relay, ready, stop).await
     })
 }
 
@@ -108,7 +129,7 @@ pub fn main(
 /// # Errors
 /// When it cannot start: no environment, no engine in it, no project directory.
 pub async fn run(
-    engine: &Engine,
+    runs: Runs,
     options: Options,
     provision: &Provision,
     relay: Option<SpanRelay>,
@@ -117,7 +138,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (slots, drain) = (options.slots, options.drain);
     let (context, sidecar) = tokio::select! {
-        prepared = prepare(engine, options, provision, relay) => prepared?,
+        prepared = prepare(runs, options, provision, relay) => prepared?,
         // What is half started dies with the future.
         () = stop.cancelled() => return Ok(()),
     };
@@ -131,49 +152,62 @@ pub async fn run(
     result
 }
 
-/// Everything that attempts need: environment, NATS, the server beside the host, the host.
+/// Everything that attempts need: NATS, and the engine.
 async fn prepare(
-    engine: &Engine,
+    runs: Runs,
     options: Options,
     provision: &Provision,
     relay: Option<SpanRelay>,
 ) -> anyhow::Result<(Arc<attempt::Context>, Option<sidecar::Running>)> {
-    let name = EngineName::parse(engine.name).context("engine name")?;
-    let id = WorkerId::parse(&format!("{}-{}", engine.name, uuid::Uuid::now_v7().simple()))
-        .context("worker id")?;
+    let name = EngineName::parse(runs.name()).context("engine name")?;
+    let id = WorkerId::parse(&format!("{name}-{}", uuid::Uuid::now_v7().simple())).context("worker id")?;
     let project = options.project.canonicalize().with_context(|| {
         format!("no project directory {}; choose one with --project", options.project.display())
     })?;
-    let data = provision.state().root().join("data").join(engine.name);
+    let data = provision.state().root().join("data").join(runs.name());
     std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
-    let python = match options.python {
+    let bus = async {
+        let options = mahavishnu_bus::Options {
+            credentials: options.nats_credentials,
+            ..mahavishnu_bus::Options::new(options.nats, id.as_str())
+        };
+        Bus::connect(options).await.context("NATS")
+    };
+    let started = async {
+        match runs {
+            Runs::Engine(engine) => {
+                let (host, sidecar) =
+                    start(&engine, options.python, options.isolation, &data, provision).await?;
+                Ok((Some(host), sidecar))
+            }
+            Runs::Noop => anyhow::Ok((None, None)),
+        }
+    };
+    let (bus, (host, sidecar)) = tokio::try_join!(bus, started)?;
+    let context =
+        attempt::Context { bus, engine: name, worker: id, host, project, data, model: options.model, relay };
+    Ok((Arc::new(context), sidecar))
+}
+
+/// An engine: its environment, the server beside its host, the host.
+async fn start(
+    engine: &Engine,
+    python: Option<PathBuf>,
+    isolation: Isolation,
+    data: &Path,
+    provision: &Provision,
+) -> anyhow::Result<(host::Host, Option<sidecar::Running>)> {
+    let python = match python {
         Some(python) => python,
         None => provision.environment(&engine.environment()).await.context("engine environment")?,
     };
     let sources = provision.sources(&SOURCES).await.context("engine host")?;
-
-    let connecting = Bus::connect(mahavishnu_bus::Options {
-        credentials: options.nats_credentials,
-        ..mahavishnu_bus::Options::new(options.nats, id.as_str())
-    });
     let program = sidecar::Program { python: &python, sources: &sources, state: provision.state() };
-    let starting = sidecar::start(engine.sidecar.as_ref(), &program);
-    let (bus, sidecar) = tokio::join!(connecting, starting);
-    let (bus, sidecar) = (bus.context("NATS")?, sidecar?);
-
+    let sidecar = sidecar::start(engine.sidecar.as_ref(), &program).await?;
     let mut environment: Vec<_> = sidecar.iter().map(|running| running.variable.clone()).collect();
     environment.extend(
         engine.sidecar.map(|sidecar| (sidecar.home.to_owned(), data.join("home").display().to_string())),
     );
-    let host = host::Host::start(host::Options {
-        engine: engine.name,
-        python,
-        sources,
-        isolation: options.isolation,
-        environment,
-    })
-    .await?;
-    let context =
-        attempt::Context { bus, engine: name, worker: id, host, project, data, model: options.model, relay };
-    Ok((Arc::new(context), sidecar))
+    let options = host::Options { engine: engine.name, python, sources, isolation, environment };
+    Ok((host::Host::start(options).await?, sidecar))
 }

@@ -172,7 +172,7 @@ async fn heartbeats(
     loop {
         let draining = stop.is_cancelled();
         if versions.is_empty() {
-            versions.extend(context.host.versions());
+            versions.extend(context.host.iter().flat_map(crate::host::Host::versions));
             versions.insert("worker".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         }
         let heartbeat = Heartbeat {

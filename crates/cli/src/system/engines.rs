@@ -1,6 +1,6 @@
 //! The engines that come with the program.
 
-use mahavishnu_worker::Engine;
+use mahavishnu_worker::{Engine, Runs};
 
 /// All of them, in the order in which they are shown.
 pub const ALL: [Engine; 4] = [
@@ -16,6 +16,11 @@ pub fn parse(name: &str) -> Result<Engine, String> {
         let names: Vec<_> = ALL.iter().map(|engine| engine.name).collect();
         format!("the program comes with the engines {}", names.join(", "))
     })
+}
+
+/// What a worker of this engine runs. The no-op engine is for benchmarks and tests, and is not offered elsewhere.
+pub fn parse_worker(name: &str) -> Result<Runs, String> {
+    if name == Runs::Noop.name() { Ok(Runs::Noop) } else { parse(name).map(Runs::Engine) }
 }
 
 /// The engine of this name, if the program has its worker.
