@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use mahavishnu_bus::Trace;
 use mahavishnu_bus::log::Stored;
-use mahavishnu_core::execution::{Record, State, Void};
+use mahavishnu_core::execution::{Record, State, Void, Wait};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_proto::{public, v1};
 use mahavishnu_telemetry::context;
@@ -104,6 +104,15 @@ impl History {
         let mut changes = self.position.subscribe();
         // The sender lives as long as `self`.
         let _ = changes.wait_for(|now| *now >= position).await;
+    }
+
+    /// Waits until it is folded as far as a decision needs it.
+    pub async fn folded(&self, wait: Wait) {
+        let mut changes = self.position.subscribe();
+        while !self.with_folded(|folded| wait.is_over(&folded.state)) {
+            // The sender lives as long as `self`.
+            let _ = changes.changed().await;
+        }
     }
 
     /// Tells of every change from now on; the value is the position folded to.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use mahavishnu_bus::log::InputDelivery;
 use mahavishnu_bus::{Bus, Error, Result, Trace};
-use mahavishnu_core::execution::{Command, Fact, decide};
+use mahavishnu_core::execution::{Advance, Fact, Step};
 use mahavishnu_telemetry::context;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -90,50 +90,26 @@ impl Driver {
     /// Decides until there is nothing to decide.
     async fn advance(&self, history: &History) -> Result<()> {
         let _deciding = history.deciding.lock().await;
+        let trace = history.with_folded(|folded| folded.trace.clone());
+        let mut advance = Advance::default();
         loop {
-            let (commands, after, trace) = history.with_folded(|folded| {
-                (decide(&history.id, &folded.state), folded.state.decided, folded.trace.clone())
-            });
-            if commands.is_empty() {
-                break;
-            }
-            match self.perform(history, commands, after, &trace).await {
-                Ok(position) => history.folded_to(position).await,
-                Err(Error::Conflict) => {
-                    let mut changes = history.changes();
-                    // Whoever was faster stored a decision after `after`; wait until the tail brings it.
-                    while history.with_folded(|folded| folded.state.decided) <= after {
-                        if changes.changed().await.is_err() {
-                            break;
+            match history.with_folded(|folded| advance.next(&history.id, &folded.state)) {
+                Step::SetTimer { timer, at } => self.bus.set_timer(&history.id, &timer, at, &trace).await?,
+                Step::Store { fact, after } => match self.store(history, &fact, after, &trace).await {
+                    Ok(position) => {
+                        advance.stored(position);
+                        if fact.is_terminal() {
+                            self.bus.cancel_attempts(&history.id, "the execution has ended").await;
                         }
                     }
-                }
-                Err(error) => return Err(error),
+                    Err(Error::Conflict) => advance.refused(),
+                    Err(error) => return Err(error),
+                },
+                Step::Wait(wait) => history.folded(wait).await,
+                Step::Done => break,
             }
         }
         summary::put(&self.bus, history).await
-    }
-
-    /// Does what was decided, in order; gives the position of the last record stored.
-    async fn perform(
-        &self,
-        history: &History,
-        commands: Vec<Command>,
-        mut after: u64,
-        trace: &Trace,
-    ) -> Result<u64> {
-        for command in commands {
-            match command {
-                Command::SetTimer { timer, at } => self.bus.set_timer(&history.id, &timer, at, trace).await?,
-                Command::Record(fact) => {
-                    after = self.store(history, &fact, after, trace).await?;
-                    if fact.is_terminal() {
-                        self.bus.cancel_attempts(&history.id, "the execution has ended").await;
-                    }
-                }
-            }
-        }
-        Ok(after)
     }
 
     async fn store(&self, history: &History, fact: &Fact, after: u64, trace: &Trace) -> Result<u64> {

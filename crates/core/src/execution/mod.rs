@@ -1,14 +1,16 @@
 //! Executions: facts in, state by folding them, commands out.
 //!
-//! `decide(state) -> commands` and `State::apply(record)` are the whole of it; who stores, reads and waits
-//! is the coordinator.
+//! `decide(state) -> commands` and `State::apply(record)` are the whole of it, and `Advance` the order in which a
+//! coordinator does what they say; who stores, reads and waits is the coordinator.
 
+mod advance;
 mod decide;
 mod fact;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use advance::{Advance, Step, Wait};
 pub use decide::{Command, decide};
 pub use fact::{
     Accepted, Completed, Decided, Fact, Failed, Failure, Object, Origin, Paused, Progressed, Question,
