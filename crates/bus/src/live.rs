@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
-use mahavishnu_core::id::{EngineName, ExecutionId, WorkerId};
+use mahavishnu_core::id::{EngineName, ExecutionId, StageId, WorkerId};
 use mahavishnu_proto::worker::{Cancel, Heartbeat, Live};
 use prost::Message as _;
 
@@ -53,19 +53,32 @@ impl Bus {
 
     /// Has workers stop what they run for an execution that has ended.
     pub async fn cancel_attempts(&self, id: &ExecutionId, reason: &str) {
-        self.send(subjects::cancel(id), Cancel { reason: reason.to_owned() }.encode_to_vec()).await;
+        let cancel = Cancel { reason: reason.to_owned(), ..Cancel::default() };
+        self.send(subjects::cancel(id), cancel.encode_to_vec()).await;
     }
 
-    /// Executions whose attempts are to stop, with the reason.
+    /// Has whoever runs this attempt stop.
+    pub async fn cancel_attempt(
+        &self,
+        id: &ExecutionId,
+        stage: &StageId,
+        (attempt, resume): (u32, u32),
+        reason: &str,
+    ) {
+        let cancel = Cancel { reason: reason.to_owned(), stage_id: stage.to_string(), attempt, resume };
+        self.send(subjects::cancel(id), cancel.encode_to_vec()).await;
+    }
+
+    /// Executions whose attempts are to stop: all, or the one that is named.
     ///
     /// # Errors
     /// When the connection is closed.
-    pub async fn cancelled_attempts(&self) -> Result<BoxStream<'static, (ExecutionId, String)>> {
+    pub async fn cancelled_attempts(&self) -> Result<BoxStream<'static, (ExecutionId, Cancel)>> {
         let messages = self.client.subscribe(subjects::CANCELS).await.map_err(Error::new)?;
         Ok(messages
             .filter_map(|message| async move {
                 let cancel = Cancel::decode(message.payload).ok()?;
-                Some((subjects::execution(&message.subject)?, cancel.reason))
+                Some((subjects::execution(&message.subject)?, cancel))
             })
             .boxed())
     }

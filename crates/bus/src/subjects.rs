@@ -53,6 +53,10 @@ pub fn timer(id: &ExecutionId, name: &str) -> String {
     format!("timer.{id}.t-{name}")
 }
 
+pub fn timers_of(id: &ExecutionId) -> String {
+    format!("timer.{id}.>")
+}
+
 pub fn live(id: &ExecutionId) -> String {
     format!("live.{id}")
 }

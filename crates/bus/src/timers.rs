@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use mahavishnu_core::execution::{Fact, Timer};
 use mahavishnu_core::id::ExecutionId;
 
-use crate::{Bus, Result, Trace, subjects};
+use crate::{Bus, Error, Result, Trace, subjects};
 
 impl Bus {
     /// Has `timer` fire at `at`. The server's resolution is a second.
@@ -24,6 +24,7 @@ impl Bus {
         let name = match timer {
             Timer::Retry { stage, attempt } => format!("retry.{stage}.{attempt}"),
             Timer::Deadline => "deadline".to_owned(),
+            Timer::Timeout { stage, attempt, resume } => format!("timeout.{stage}.{attempt}.{resume}"),
         };
         let envelope = self.wrap(id, &Fact::TimerFired(timer.clone()), trace).await?;
         let message = envelope
@@ -31,5 +32,14 @@ impl Bus {
             .header("Nats-Schedule", format!("@at {}", at.to_rfc3339_opts(SecondsFormat::Nanos, true)))
             .header("Nats-Schedule-Target", envelope.subject.as_str());
         self.store(&subjects::timer(id, &name), message).await.map(drop)
+    }
+
+    /// Takes back the timers of an execution that have not fired.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn drop_timers(&self, id: &ExecutionId) -> Result<()> {
+        let stream = self.history_stream().await?;
+        stream.purge().filter(subjects::timers_of(id)).await.map(drop).map_err(Error::new)
     }
 }

@@ -128,6 +128,7 @@ fn retry(retry: RetryDraft) -> v1::RetryPolicy {
         max_attempts: retry.max_attempts.unwrap_or_default(),
         initial_backoff: duration(retry.initial_backoff),
         max_backoff: duration(retry.max_backoff),
+        non_retryable_reasons: retry.non_retryable_reasons,
     }
 }
 

@@ -97,6 +97,10 @@ fn stages() {
         (with("retry", json!({"max_attempts": "3"})), vec![("stages[0].retry.max_attempts", WrongType)]),
         (with("retry", json!({"attempts": 3})), vec![("stages[0].retry.attempts", UnknownKey)]),
         (
+            with("retry", json!({"non_retryable_reasons": ["TIMEOUT", "not a code"]})),
+            vec![("stages[0].retry.non_retryable_reasons[1]", InvalidValue)],
+        ),
+        (
             with("retry", json!({"initial_backoff": "1m", "max_backoff": "1s"})),
             vec![("stages[0].retry.max_backoff", InvalidValue)],
         ),

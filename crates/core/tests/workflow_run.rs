@@ -48,7 +48,7 @@ fn ids_and_needs_by_default() {
     let needs: Vec<Vec<&str>> =
         workflow.stages.iter().map(|stage| stage.needs.iter().map(StageId::as_str).collect()).collect();
     assert_eq!(needs, [vec![], vec!["custom"], vec!["custom2"], vec!["custom3"]]);
-    let retry = workflow.stages[0].retry;
+    let retry = workflow.stages[0].retry.clone();
     assert_eq!((retry.max_attempts, workflow.stages[0].timeout), (3, None));
 }
 

@@ -76,6 +76,7 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
             digest: accepted.digest.clone().into(),
             notes: accepted.notes.clone(),
         })),
+        Fact::Started(started) => input(In::Started(wire::AttemptStarted { attempt: Some(origin(started)) })),
         Fact::Progressed(progressed) => input(In::Progressed(wire::Progressed {
             attempt: Some(origin(&progressed.origin)),
             kind: progressed.kind.clone(),
@@ -124,6 +125,13 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
                     attempt: *attempt,
                 }),
                 Timer::Deadline => wire::timer_fired::Kind::Deadline(wire::DeadlineTimer {}),
+                Timer::Timeout { stage, attempt, resume } => {
+                    wire::timer_fired::Kind::Timeout(wire::TimeoutTimer {
+                        stage_id: stage.to_string(),
+                        attempt: *attempt,
+                        resume: *resume,
+                    })
+                }
             };
             input(In::TimerFired(wire::TimerFired { kind: Some(kind) }))
         }
@@ -209,6 +217,7 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
             digest: accepted.digest.to_vec(),
             notes: accepted.notes,
         }),
+        Kind::Started(started) => Fact::Started(decode_origin(started.attempt)?),
         Kind::Progressed(progressed) => Fact::Progressed(core::Progressed {
             origin: decode_origin(progressed.attempt)?,
             kind: progressed.kind,
@@ -253,6 +262,11 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
                 Timer::Retry { stage: StageId::parse(&retry.stage_id)?, attempt: retry.attempt }
             }
             wire::timer_fired::Kind::Deadline(_) => Timer::Deadline,
+            wire::timer_fired::Kind::Timeout(timeout) => Timer::Timeout {
+                stage: StageId::parse(&timeout.stage_id)?,
+                attempt: timeout.attempt,
+                resume: timeout.resume,
+            },
         }),
     })
 }

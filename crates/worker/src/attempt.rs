@@ -94,7 +94,7 @@ pub struct Signals {
 }
 
 /// Runs one delivery to its end.
-pub async fn run(context: Arc<Context>, delivery: Delivery, signals: Signals) {
+pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
     let span = tracing::info_span!(
         "process task",
         otel.name = format!("process task.{}", context.engine),
@@ -114,10 +114,7 @@ pub async fn run(context: Arc<Context>, delivery: Delivery, signals: Signals) {
         headers if headers.is_empty() => delivery.trace.clone(),
         headers => headers,
     };
-    Attempt { context: &context, delivery: &delivery, started: Utc::now(), trace }
-        .run(signals)
-        .instrument(span)
-        .await;
+    Attempt { context: &context, delivery, started: Utc::now(), trace }.run(signals).instrument(span).await;
 }
 
 struct Attempt<'a> {
@@ -129,11 +126,6 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(&self, signals: Signals) {
-        self.show(worker::live::Kind::Started(worker::Started {
-            worker_id: self.context.worker.to_string(),
-            delivery: self.delivery.delivery,
-        }))
-        .await;
         let outcome = self.outcome(&signals).await;
         let fact = match outcome {
             Outcome::LeaseLost => {
@@ -175,6 +167,10 @@ impl Attempt<'_> {
         }
         // Documents and host are slow at times; the lease is kept from the first moment.
         let work = async {
+            if let Err(error) = self.begin().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the start is not stored");
+                return Outcome::LeaseLost;
+            }
             let Some(host) = &self.context.host else { return self.noop(signals).await };
             match self.prepare(host).await {
                 Ok((connection, staged)) => self.talk(connection, &staged, signals).await,
@@ -201,6 +197,21 @@ impl Attempt<'_> {
                 return;
             }
         }
+    }
+
+    /// Tells that the attempt began: for good where it has a time limit, so that a coordinator watches over it,
+    /// otherwise only to whoever looks.
+    async fn begin(&self) -> mahavishnu_bus::Result<()> {
+        if self.delivery.task.timeout.is_some() {
+            let fact = Fact::Started(self.origin());
+            return self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await.map(drop);
+        }
+        self.show(worker::live::Kind::Started(worker::Started {
+            worker_id: self.context.worker.to_string(),
+            delivery: self.delivery.delivery,
+        }))
+        .await;
+        Ok(())
     }
 
     async fn prepare(&self, host: &Host) -> Result<(Connection, Prepared), Failure> {

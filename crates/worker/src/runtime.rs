@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use mahavishnu_bus::tasks::{Delivery, TaskQueue};
-use mahavishnu_core::id::ExecutionId;
-use mahavishnu_proto::worker::Heartbeat;
+use mahavishnu_core::execution::Task;
+use mahavishnu_core::id::{ExecutionId, StageId};
+use mahavishnu_proto::worker::{Cancel, Heartbeat};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,35 +24,66 @@ const RETRY: Duration = Duration::from_millis(500);
 /// What runs, by execution.
 #[derive(Clone, Default)]
 struct Running {
-    attempts: Arc<Mutex<HashMap<ExecutionId, (CancellationToken, usize)>>>,
+    attempts: Arc<Mutex<HashMap<ExecutionId, Vec<Entered>>>>,
     busy: Arc<AtomicU32>,
 }
 
-impl Running {
-    /// Cancelled when the execution ends.
-    fn enter(&self, id: &ExecutionId) -> CancellationToken {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (token, count) = attempts.entry(id.clone()).or_default();
-        *count += 1;
-        token.clone()
+/// One delivery that runs.
+struct Entered {
+    stage: StageId,
+    number: (u32, u32),
+    delivery: u32,
+    cancel: CancellationToken,
+}
+
+impl Entered {
+    fn is(&self, delivery: &Delivery) -> bool {
+        let Task { stage, attempt, resume, .. } = &delivery.task;
+        (&self.stage, self.number, self.delivery) == (stage, (*attempt, *resume), delivery.delivery)
     }
 
-    fn leave(&self, id: &ExecutionId) {
+    fn is_meant(&self, cancel: &Cancel) -> bool {
+        cancel.stage_id.is_empty()
+            || (self.stage.as_str(), self.number)
+                == (cancel.stage_id.as_str(), (cancel.attempt, cancel.resume))
+    }
+}
+
+impl Running {
+    /// Cancelled when the execution ends, or the attempt is over.
+    fn enter(&self, delivery: &Delivery) -> CancellationToken {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        let cancel = CancellationToken::new();
+        let Task { stage, attempt, resume, .. } = &delivery.task;
+        let entered = Entered {
+            stage: stage.clone(),
+            number: (*attempt, *resume),
+            delivery: delivery.delivery,
+            cancel: cancel.clone(),
+        };
+        self.lock().entry(delivery.execution.clone()).or_default().push(entered);
+        cancel
+    }
+
+    fn leave(&self, delivery: &Delivery) {
         self.busy.fetch_sub(1, Ordering::Relaxed);
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, count)) = attempts.get_mut(id) {
-            *count -= 1;
-            if *count == 0 {
-                attempts.remove(id);
+        let mut attempts = self.lock();
+        if let Some(entered) = attempts.get_mut(&delivery.execution) {
+            entered.retain(|entered| !entered.is(delivery));
+            if entered.is_empty() {
+                attempts.remove(&delivery.execution);
             }
         }
     }
 
-    fn cancel(&self, id: &ExecutionId) {
-        if let Some((token, _)) = self.attempts.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
-            token.cancel();
+    fn cancel(&self, id: &ExecutionId, cancel: &Cancel) {
+        for entered in self.lock().get(id).into_iter().flatten().filter(|entered| entered.is_meant(cancel)) {
+            entered.cancel.cancel();
         }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Vec<Entered>>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,8 +117,8 @@ pub async fn run(
     ready();
 
     let beating = heartbeats(&context, &running, slots, &stop);
-    let cancelling = cancels.for_each(|(id, _)| {
-        running.cancel(&id);
+    let cancelling = cancels.for_each(|(id, cancel)| {
+        running.cancel(&id, &cancel);
         std::future::ready(())
     });
     let draining = async {
@@ -153,10 +185,9 @@ impl Slot {
     }
 
     async fn attempt(&self, delivery: Delivery) {
-        let id = delivery.execution.clone();
-        let signals = Signals { cancel: self.running.enter(&id), hand_back: self.hand_back.clone() };
-        attempt::run(Arc::clone(&self.context), delivery, signals).await;
-        self.running.leave(&id);
+        let signals = Signals { cancel: self.running.enter(&delivery), hand_back: self.hand_back.clone() };
+        attempt::run(Arc::clone(&self.context), &delivery, signals).await;
+        self.running.leave(&delivery);
     }
 }
 

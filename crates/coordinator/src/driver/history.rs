@@ -134,6 +134,12 @@ impl History {
 }
 
 impl Folded {
+    /// The record at this position of the log.
+    pub fn at(&self, position: u64) -> Option<&Numbered> {
+        let index = self.events.binary_search_by_key(&position, |event| event.record.position).ok()?;
+        self.events.get(index)
+    }
+
     fn fold(&mut self, stored: Stored) {
         let (_, void) = self.state.apply(&stored.record);
         if self.trace.is_empty() {

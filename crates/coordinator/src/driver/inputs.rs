@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use mahavishnu_bus::log::InputDelivery;
 use mahavishnu_bus::{Bus, Error, Result, Trace};
-use mahavishnu_core::execution::{Advance, Fact, Step};
+use mahavishnu_core::execution::{Advance, Fact, Step, Timer};
 use mahavishnu_telemetry::context;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,7 @@ impl Driver {
             // The input itself may be unreadable, so no record has its position; the tail passes it all the same.
             self.histories.passed(input.position).await;
             let history = self.histories.get(&execution).await?;
+            self.limit_attempt(&history, input.position).await?;
             self.advance(&history).await
         };
         match tokio::time::timeout(PATIENCE, advance).await {
@@ -85,6 +86,29 @@ impl Driver {
             }
             Err(_) => tracing::warn!(%execution, "advancing takes too long; the input comes again"),
         }
+    }
+
+    /// An attempt that began has its limit watched over; one that used it up is stopped, wherever it still runs.
+    async fn limit_attempt(&self, history: &History, position: u64) -> Result<()> {
+        let (timer, over, trace) = history.with_folded(|folded| {
+            let input = folded.at(position);
+            let timer = input.and_then(|input| folded.state.timeout_after(&input.record.fact));
+            let over =
+                input.filter(|input| input.void.is_none()).and_then(|input| match &input.record.fact {
+                    Fact::TimerFired(Timer::Timeout { stage, attempt, resume }) => {
+                        Some((stage.clone(), (*attempt, *resume)))
+                    }
+                    _ => None,
+                });
+            (timer, over, folded.trace.clone())
+        });
+        if let Some((stage, number)) = over {
+            self.bus.cancel_attempt(&history.id, &stage, number, "the attempt has timed out").await;
+        }
+        if let Some((timer, at)) = timer {
+            self.bus.set_timer(&history.id, &timer, at, &trace).await?;
+        }
+        Ok(())
     }
 
     /// Decides until there is nothing to decide.
@@ -100,6 +124,7 @@ impl Driver {
                         advance.stored(position);
                         if fact.is_terminal() {
                             self.bus.cancel_attempts(&history.id, "the execution has ended").await;
+                            self.drop_timers(history).await;
                         }
                     }
                     Err(Error::Conflict) => advance.refused(),
@@ -110,6 +135,18 @@ impl Driver {
             }
         }
         summary::put(&self.bus, history).await
+    }
+
+    /// Timers that are left would fire in vain, and be kept as void events.
+    async fn drop_timers(&self, history: &History) {
+        let timed = history.with_folded(|folded| {
+            folded.state.workflow().is_some_and(|workflow| {
+                workflow.timeout.is_some() || workflow.stages.iter().any(|stage| stage.timeout.is_some())
+            })
+        });
+        if timed && let Err(error) = self.bus.drop_timers(&history.id).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "timers left");
+        }
     }
 
     async fn store(&self, history: &History, fact: &Fact, after: u64, trace: &Trace) -> Result<u64> {

@@ -8,6 +8,7 @@ mod artifacts;
 mod coordinator;
 mod edge;
 mod events;
+mod limits;
 mod lists;
 mod requests;
 mod resume;

@@ -128,6 +128,7 @@ async fn a_passing_failure_is_tried_again_after_a_while() {
         max_attempts: attempts,
         initial_backoff: Some(prost_types::Duration { seconds: 0, nanos }),
         max_backoff: seconds(1),
+        ..v1::RetryPolicy::default()
     };
     let patient = v1::Stage { retry: Some(retry(900_000_000, 2)), ..stage("a", &[]) };
     // Its timer is due before it is set.

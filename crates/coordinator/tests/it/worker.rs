@@ -78,6 +78,10 @@ impl Worker {
         self.bus.input(&delivery.execution, fact, &delivery.trace).await.unwrap();
     }
 
+    pub async fn start(&self, delivery: &Delivery) {
+        self.input(delivery, &Fact::Started(self.origin(delivery))).await;
+    }
+
     pub async fn progress(&self, delivery: &Delivery, name: &str) {
         let (origin, data) = (self.origin(delivery), object(json!({"n": 1})));
         self.input(

@@ -146,7 +146,7 @@ impl<'a> Round<'a> {
         error: &Failure,
         time: DateTime<Utc>,
     ) -> Result<(), Failure> {
-        if !error.retryable || attempt >= stage.retry.max_attempts {
+        if !error.retryable || stage.retry.gives_up(attempt, &error.reason) {
             return Err(error.clone());
         }
         let at = time + backoff(&stage.retry, self.id, &stage.id, attempt);

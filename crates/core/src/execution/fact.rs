@@ -29,6 +29,8 @@ pub struct Record {
 pub enum Fact {
     /// Input: the execution exists.
     Accepted(Accepted),
+    /// Input: an attempt with a time limit began. Without a limit the start is only shown live.
+    Started(Origin),
     /// Input: engine-native progress.
     Progressed(Progressed),
     /// Input: an attempt has its result.
@@ -230,6 +232,15 @@ pub enum Timer {
     },
     /// The execution's deadline.
     Deadline,
+    /// The time limit of an attempt, from its start. The worker ends it a little earlier, if it still can.
+    Timeout {
+        /// The stage.
+        stage: StageId,
+        /// The attempt.
+        attempt: u32,
+        /// Its resume count.
+        resume: u32,
+    },
 }
 
 /// The message that asks for one attempt of a stage.
@@ -282,12 +293,13 @@ impl Fact {
     /// The stage that the fact is about.
     pub fn stage(&self) -> Option<&StageId> {
         match self {
-            Self::Progressed(Progressed { origin, .. })
+            Self::Started(origin)
+            | Self::Progressed(Progressed { origin, .. })
             | Self::Completed(Completed { origin, .. })
             | Self::Failed(Failed { origin, .. })
             | Self::Paused(Paused { origin, .. }) => Some(&origin.stage),
             Self::Decided(Decided { stage, .. })
-            | Self::TimerFired(Timer::Retry { stage, .. })
+            | Self::TimerFired(Timer::Retry { stage, .. } | Timer::Timeout { stage, .. })
             | Self::Scheduled(Task { stage, .. })
             | Self::Skipped { stage, .. }
             | Self::RetryScheduled { stage, .. } => Some(stage),
@@ -303,12 +315,13 @@ impl Fact {
     /// The attempt that the fact is about; 0 for none.
     pub fn attempt(&self) -> u32 {
         match self {
-            Self::Progressed(Progressed { origin, .. })
+            Self::Started(origin)
+            | Self::Progressed(Progressed { origin, .. })
             | Self::Completed(Completed { origin, .. })
             | Self::Failed(Failed { origin, .. })
             | Self::Paused(Paused { origin, .. }) => origin.attempt,
             Self::Decided(Decided { attempt, .. })
-            | Self::TimerFired(Timer::Retry { attempt, .. })
+            | Self::TimerFired(Timer::Retry { attempt, .. } | Timer::Timeout { attempt, .. })
             | Self::Scheduled(Task { attempt, .. })
             | Self::RetryScheduled { attempt, .. } => *attempt,
             _ => 0,

@@ -4,9 +4,11 @@
 //! |---|---|---|
 //! | `Scheduled` | always (the log's condition ordered it) | `Scheduled` |
 //! | `Completed`, `Failed`, `Paused` | its attempt and resume are the current ones and none of the three came before | `Completed`, `Failed`, `Paused` |
+//! | `Started` | its attempt and resume are the current ones and it has no result | unchanged, and it has begun |
 //! | `Progressed` | its attempt is the current one | unchanged |
 //! | `Decided` | the stage is paused with this attempt and resume, and has the question | `Decided` |
 //! | `TimerFired(Retry)` | the stage failed, in back-off or not yet, and this is its next attempt | `Due` |
+//! | `TimerFired(Timeout)` | its attempt and resume are the current ones and it has no result | `Failed` |
 //! | `Skipped` | always | `Skipped` |
 //! | `RetryScheduled` | the stage failed and its timer has not fired | `Backoff` |
 //! | terminal facts | always | unchanged |
@@ -19,12 +21,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::fact::{Accepted, Decided, Fact, Failure, Object, Origin, Paused, Record, Timer};
-use crate::id::StageId;
+use crate::id::{StageId, WorkerId};
 use crate::workflow::{Stage, Workflow};
+
+/// How much later than the worker the durable timer ends an attempt: the worker has seen what happened, and stops the
+/// engine before it says so.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a record has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +115,12 @@ pub struct StageState {
     pub resume: u32,
     /// Where it stands.
     pub phase: Phase,
+    /// When the present attempt first began, as far as the history tells, and which worker has it.
+    pub started: Option<(DateTime<Utc>, WorkerId)>,
 }
 
 impl StageState {
-    const NEW: Self = Self { attempt: 0, resume: 0, phase: Phase::Pending };
+    const NEW: Self = Self { attempt: 0, resume: 0, phase: Phase::Pending, started: None };
 
     /// It has ended, rightly: stages that need it may start.
     pub fn is_settled(&self) -> bool {
@@ -225,13 +234,48 @@ impl State {
         }
     }
 
+    /// The timer that a record asks for: the limit of an attempt that has begun, counted from its first start.
+    /// Whoever handles the record as an input sets it; setting it again changes nothing.
+    pub fn timeout_after(&self, fact: &Fact) -> Option<(Timer, DateTime<Utc>)> {
+        let Fact::Started(origin) = fact else { return None };
+        let (definition, now) = self.iter().find(|(definition, _)| definition.id == origin.stage)?;
+        let Origin { stage, attempt, resume, .. } = origin.clone();
+        if self.end.is_some()
+            || now.phase != Phase::Scheduled
+            || (now.attempt, now.resume) != (attempt, resume)
+        {
+            return None;
+        }
+        let limit = chrono::Duration::from_std(definition.timeout?.saturating_add(TIMEOUT_GRACE)).ok()?;
+        let at = now.started.as_ref()?.0.checked_add_signed(limit)?;
+        Some((Timer::Timeout { stage, attempt, resume }, at))
+    }
+
     /// The first result of the current attempt decides it.
     fn settle(&mut self, origin: &Origin, phase: Phase) -> Result<(), Void> {
+        self.running(origin)?.phase = phase;
+        Ok(())
+    }
+
+    /// The stage, if `origin` is its current attempt and has no result.
+    fn running(&mut self, origin: &Origin) -> Result<&mut StageState, Void> {
         let stage = self.current(origin)?;
-        if stage.phase != Phase::Scheduled {
-            return Err(Void::DuplicateResult);
+        if stage.phase == Phase::Scheduled { Ok(stage) } else { Err(Void::DuplicateResult) }
+    }
+
+    fn time_out(&mut self, id: &StageId, number: (u32, u32), time: DateTime<Utc>) -> Result<(), Void> {
+        let limit = self.workflow().and_then(|workflow| workflow.stage(id)?.timeout).unwrap_or_default();
+        let stage = self.stage_mut(id)?;
+        if (stage.attempt, stage.resume) != number || stage.phase != Phase::Scheduled {
+            return Err(Void::StaleAttempt);
         }
-        stage.phase = phase;
+        let message = match &stage.started {
+            Some((_, worker)) => {
+                format!("the attempt did not end within {limit:?}, and {worker} did not say so")
+            }
+            None => format!("the attempt did not end within {limit:?}"),
+        };
+        stage.phase = Phase::Failed(Failure::retryable("TIMEOUT", message), time);
         Ok(())
     }
 
@@ -252,6 +296,12 @@ impl State {
                 self.created = Some(record.time);
                 self.stages = vec![StageState::NEW; accepted.workflow.stages.len()];
                 self.accepted = Some(accepted.clone());
+                Ok(())
+            }
+            Fact::Started(origin) => {
+                let stage = self.running(origin)?;
+                let since = stage.started.take().map_or(record.time, |(since, _)| since);
+                stage.started = Some((since, origin.worker.clone()));
                 Ok(())
             }
             Fact::Progressed(progressed) => self.current(&progressed.origin).map(drop),
@@ -279,6 +329,9 @@ impl State {
                 self.deadline_passed = true;
                 Ok(())
             }
+            Fact::TimerFired(Timer::Timeout { stage, attempt, resume }) => {
+                self.time_out(stage, (*attempt, *resume), record.time)
+            }
             Fact::TimerFired(Timer::Retry { stage, attempt }) => {
                 let stage = self.stage_mut(stage)?;
                 let failed = matches!(stage.phase, Phase::Failed(..) | Phase::Backoff(..));
@@ -290,7 +343,8 @@ impl State {
             }
             Fact::Scheduled(task) => {
                 let stage = self.stage_mut(&task.stage)?;
-                *stage = StageState { attempt: task.attempt, resume: task.resume, phase: Phase::Scheduled };
+                let (attempt, resume) = (task.attempt, task.resume);
+                *stage = StageState { attempt, resume, phase: Phase::Scheduled, started: None };
                 Ok(())
             }
             Fact::Skipped { stage, reason } => {

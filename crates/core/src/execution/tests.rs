@@ -100,6 +100,10 @@ fn retry_timer(stage: &str, attempt: u32) -> Fact {
     Fact::TimerFired(Timer::Retry { stage: stage_id(stage), attempt })
 }
 
+fn timeout_timer(stage: &str, attempt: u32, resume: u32) -> Fact {
+    Fact::TimerFired(Timer::Timeout { stage: stage_id(stage), attempt, resume })
+}
+
 /// A history as the log would hold it: positions grow with gaps, a second for each record.
 #[derive(Default)]
 struct Log {
@@ -170,6 +174,7 @@ fn short(command: &Command) -> String {
         Command::SetTimer { timer: Timer::Retry { stage, attempt }, .. } => {
             format!("timer {stage}.{attempt}")
         }
+        Command::SetTimer { timer: Timer::Timeout { stage, .. }, .. } => format!("timeout {stage}"),
         Command::Record(Fact::Scheduled(task)) => format!("{}.{}.{}", task.stage, task.attempt, task.resume),
         Command::Record(Fact::Skipped { stage, .. }) => format!("skip {stage}"),
         Command::Record(Fact::RetryScheduled { stage, attempt, .. }) => format!("retry {stage}.{attempt}"),

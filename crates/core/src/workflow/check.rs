@@ -11,7 +11,8 @@ use crate::violation::{Reason, Violations, item, member, suggestion};
 use super::fields::quoted;
 use super::graph::Graph;
 use super::limits::{
-    MAX_ATTEMPTS, MAX_BACKOFF, MAX_DOCUMENTS, MAX_LABEL, MAX_LABELS, MAX_REPOS, MAX_STAGES, MAX_TIMEOUT,
+    MAX_ATTEMPTS, MAX_BACKOFF, MAX_DOCUMENTS, MAX_LABEL, MAX_LABELS, MAX_REASON, MAX_REASONS, MAX_REPOS,
+    MAX_STAGES, MAX_TIMEOUT,
 };
 use super::path::{artifact, check_relative};
 use super::reads::Reads;
@@ -155,7 +156,23 @@ fn retry(draft: Option<&RetryDraft>, path: &str, violations: &mut Violations) ->
         let message = "the longest wait must not be shorter than the first";
         violations.push(member(path, "max_backoff"), Reason::InvalidValue, message);
     }
-    RetryPolicy { max_attempts, initial_backoff, max_backoff }
+    let non_retryable_reasons = draft.non_retryable_reasons.clone();
+    reasons(&non_retryable_reasons, &member(path, "non_retryable_reasons"), violations);
+    RetryPolicy { max_attempts, initial_backoff, max_backoff, non_retryable_reasons }
+}
+
+fn reasons(reasons: &[String], path: &str, violations: &mut Violations) {
+    if reasons.len() > MAX_REASONS {
+        violations.push(path, Reason::TooLarge, format!("there must not be more than {MAX_REASONS} reasons"));
+        return;
+    }
+    for (n, reason) in reasons.iter().enumerate() {
+        let code = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        if reason.is_empty() || reason.len() > MAX_REASON || !reason.bytes().all(code) {
+            let message = format!("{} is not a reason such as \"TIMEOUT\" or \"HOST_DIED\"", quoted(reason));
+            violations.push(item(path, n), Reason::InvalidValue, message);
+        }
+    }
 }
 
 fn duration(

@@ -20,6 +20,10 @@ pub const MAX_DOCUMENTS: usize = 1_000;
 pub const MAX_PATH: usize = 1_024;
 /// Attempts of one stage.
 pub const MAX_ATTEMPTS: u32 = 100;
+/// Reasons of a stage that are not tried again.
+pub const MAX_REASONS: usize = 32;
+/// Characters of a failure's reason.
+pub const MAX_REASON: usize = 64;
 /// Any wait between attempts.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(24 * 3600);
 /// Any deadline.

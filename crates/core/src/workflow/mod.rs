@@ -115,6 +115,9 @@ pub struct RetryDraft {
     /// Longest wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_backoff: Option<String>,
+    /// Reasons of failures that are not tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub non_retryable_reasons: Vec<String>,
 }
 
 /// A checked workflow.
@@ -154,7 +157,7 @@ pub struct Stage {
 }
 
 /// When and how often a failed attempt is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
     /// Attempts in all, the first included; at least 1.
     pub max_attempts: u32,
@@ -162,6 +165,9 @@ pub struct RetryPolicy {
     pub initial_backoff: Duration,
     /// Longest wait.
     pub max_backoff: Duration,
+    /// Reasons of failures that are not tried again, although their engine calls them passing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub non_retryable_reasons: Vec<String>,
 }
 
 impl Default for RetryPolicy {
@@ -171,11 +177,17 @@ impl Default for RetryPolicy {
             max_attempts: 3,
             initial_backoff: Duration::from_secs(1),
             max_backoff: Duration::from_secs(30),
+            non_retryable_reasons: Vec::new(),
         }
     }
 }
 
 impl RetryPolicy {
+    /// Whether attempt `failed` (from 1), which failed for this reason, was the last one.
+    pub fn gives_up(&self, failed: u32, reason: &str) -> bool {
+        failed >= self.max_attempts || self.non_retryable_reasons.iter().any(|never| never == reason)
+    }
+
     /// The wait after attempt `failed` (from 1): doubling, without jitter, at most `max_backoff`.
     pub fn backoff(&self, failed: u32) -> Duration {
         let factor = 2_u32.saturating_pow(failed.saturating_sub(1).min(30));

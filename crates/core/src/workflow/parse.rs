@@ -12,7 +12,7 @@ use super::{Draft, Engines, RetryDraft, StageDraft, Workflow, read};
 
 const WORKFLOW_KEYS: &[&str] = &["stages", "input", "repos", "labels", "documents", "timeout"];
 const STAGE_KEYS: &[&str] = &["id", "type", "task", "needs", "when", "retry", "timeout"];
-const RETRY_KEYS: &[&str] = &["max_attempts", "initial_backoff", "max_backoff"];
+const RETRY_KEYS: &[&str] = &["max_attempts", "initial_backoff", "max_backoff", "non_retryable_reasons"];
 
 impl Draft {
     /// Reads the JSON text of a workflow.
@@ -141,6 +141,7 @@ fn retry(members: &Map<String, Value>, path: &str, violations: &mut Violations) 
             .and_then(|n| n.try_into().ok()),
         initial_backoff: fields.text("initial_backoff").map(str::to_owned),
         max_backoff: fields.text("max_backoff").map(str::to_owned),
+        non_retryable_reasons: fields.texts("non_retryable_reasons").map(owned).unwrap_or_default(),
     }
 }
 

@@ -38,6 +38,9 @@ pub(super) fn check(draft: &Draft, violations: &mut Violations) {
         if let Some(retry) = &stage.retry {
             walk.optional(&retry.initial_backoff, &member(&path, "retry.initial_backoff"));
             walk.optional(&retry.max_backoff, &member(&path, "retry.max_backoff"));
+            for (at, reason) in retry.non_retryable_reasons.iter().enumerate() {
+                walk.text(reason, &item(&member(&path, "retry.non_retryable_reasons"), at));
+            }
         }
     }
     if walk.bytes > MAX_BYTES {

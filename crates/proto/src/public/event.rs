@@ -43,6 +43,10 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
             notes: accepted.notes.clone(),
             trace_id: String::new(),
         }),
+        Fact::Started(origin) => Kind::StageStarted(v1::StageStarted {
+            worker_id: origin.worker.to_string(),
+            delivery: origin.delivery,
+        }),
         Fact::Progressed(progressed) => Kind::StageProgress(v1::StageProgress {
             kind: progressed.kind.clone(),
             name: progressed.name.clone(),
@@ -83,6 +87,7 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
             timer: match timer {
                 Timer::Retry { .. } => "retry",
                 Timer::Deadline => "deadline",
+                Timer::Timeout { .. } => "timeout",
             }
             .to_owned(),
         }),

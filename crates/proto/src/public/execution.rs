@@ -169,6 +169,7 @@ fn workflow(workflow: &Workflow) -> v1::Workflow {
                     max_attempts: stage.retry.max_attempts,
                     initial_backoff: stage.retry.initial_backoff.try_into().ok(),
                     max_backoff: stage.retry.max_backoff.try_into().ok(),
+                    non_retryable_reasons: stage.retry.non_retryable_reasons.clone(),
                 }),
                 timeout: stage.timeout.and_then(|timeout| timeout.try_into().ok()),
                 at_once: stage.needs.is_empty(),

@@ -53,6 +53,7 @@ fn stage(stage: v1::Stage, path: &str, violations: &mut Violations) -> StageDraf
                 violations,
             ),
             max_backoff: duration(retry.max_backoff, &format!("{path}.retry.max_backoff"), violations),
+            non_retryable_reasons: retry.non_retryable_reasons,
         }),
         timeout: duration(stage.timeout, &format!("{path}.timeout"), violations),
     }

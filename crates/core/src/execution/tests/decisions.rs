@@ -107,6 +107,19 @@ fn a_retryable_failure_is_tried_again_after_its_backoff() {
 }
 
 #[test]
+fn a_reason_that_is_not_to_be_tried_again_ends_it() {
+    let retry = json!({"retry": {"max_attempts": 9, "non_retryable_reasons": ["OTHER", "PASSING"]}});
+    let mut log = Log::stages(&[with(stage("a", &[]), retry)]);
+    log.settle();
+    log.add(failed("a", 1, Failure::retryable("ANOTHER", "it may pass")));
+    assert_eq!(log.settle(), ["timer a.2", "retry a.2"]);
+    log.add(retry_timer("a", 2));
+    log.settle();
+    log.add(failed("a", 2, passing()));
+    assert_eq!(log.settle(), ["failed PASSING"]);
+}
+
+#[test]
 fn stages_that_failed_together_do_not_return_together() {
     let stages: Vec<_> = ["a", "b", "c", "d"].iter().map(|id| stage(id, &[])).collect();
     let mut log = Log::stages(&stages);

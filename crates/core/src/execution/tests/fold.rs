@@ -96,6 +96,41 @@ fn a_retry_timer_that_fires_before_its_record_is_not_lost() {
 }
 
 #[test]
+fn the_limit_counts_from_the_first_start_and_only_while_the_attempt_has_no_result() {
+    let limited = with(stage("a", &[]), json!({"timeout": "10s"}));
+    let mut log = scheduled(&[limited, stage("b", &[])]);
+    let start = Fact::Started(origin("a", 1, 0));
+    assert_eq!(log.state.timeout_after(&start), None, "it has not begun");
+    assert_eq!(log.add(start.clone()), None);
+    let first = log.state.timeout_after(&start).unwrap();
+    assert_eq!(first, (Timer::Timeout { stage: stage_id("a"), attempt: 1, resume: 0 }, second(4 + 10 + 2)));
+    let again = Fact::Started(Origin { delivery: 2, ..origin("a", 1, 0) });
+    assert_eq!(log.add(again.clone()), None);
+    assert_eq!(log.state.timeout_after(&again), Some(first), "another delivery has no time of its own");
+    assert_eq!(log.state.timeout_after(&Fact::Started(origin("b", 1, 0))), None, "it has no limit");
+    assert_eq!(log.add(timeout_timer("a", 2, 0)), Some(Void::StaleAttempt));
+    assert_eq!(log.add(timeout_timer("a", 1, 1)), Some(Void::StaleAttempt));
+    assert_eq!(log.add(paused("a", 1, 0, &["k"])), None);
+    assert_eq!(
+        log.add(timeout_timer("a", 1, 0)),
+        Some(Void::StaleAttempt),
+        "waiting for people costs no time"
+    );
+    assert_eq!(log.state.timeout_after(&start), None);
+    assert_eq!(log.add(Fact::Started(origin("a", 1, 0))), Some(Void::DuplicateResult));
+    log.add(decided("a", 1, 0, 0));
+    log.settle();
+    assert_eq!(log.add(Fact::Started(origin("a", 1, 0))), Some(Void::StaleAttempt));
+    assert_eq!(log.add(Fact::Started(origin("a", 1, 1))), None);
+    assert_eq!(log.add(timeout_timer("a", 1, 1)), None);
+    assert!(
+        matches!(log.phase("a"), Phase::Failed(failure, _) if failure.reason == "TIMEOUT" && failure.retryable)
+    );
+    assert_eq!(log.add(completed("a", 1, json!({}))), Some(Void::StaleAttempt));
+    assert_eq!(log.settle(), ["timer a.2", "retry a.2"]);
+}
+
+#[test]
 fn nothing_counts_after_the_end() {
     let mut log = scheduled(&[stage("a", &[]), stage("b", &[])]);
     log.add(failed("a", 1, Failure::terminal("BROKEN", "for good")));

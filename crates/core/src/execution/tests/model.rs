@@ -129,6 +129,12 @@ impl World {
                     me.state.apply(record);
                 }
                 me.folded = until;
+                let record = self.log.iter().find(|record| record.position == input);
+                if let Some((timer, _)) = record.and_then(|record| me.state.timeout_after(&record.fact))
+                    && self.behaviour.hostile
+                {
+                    self.timers.insert(format!("{timer:?}"), timer);
+                }
                 me.plan = decide(&execution(), &me.state).into();
                 me.after = me.state.decided;
                 if me.plan.is_empty() {
@@ -187,6 +193,7 @@ impl World {
                 name: "n".into(),
                 data: Object::new(),
             }),
+            6 if self.workflow.stage(&origin.stage).unwrap().timeout.is_some() => Fact::Started(origin),
             _ => Fact::Completed(Completed { origin, output: Arc::new(object(json!({"n": choice % 3}))) }),
         }
     }

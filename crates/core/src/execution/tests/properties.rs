@@ -27,6 +27,9 @@ fn build(drafts: &[Draft], shuffle: &[Index], timeout: bool) -> Arc<Workflow> {
         if let Some(when) = when {
             stage = with(stage, json!({"when": when}));
         }
+        if attempts % 8 > 3 {
+            stage = with(stage, json!({"timeout": "1m"}));
+        }
         stages.push(with(stage, json!({"retry": {"max_attempts": attempts % 4 + 1}})));
     }
     // The order of the list means nothing.
