@@ -62,6 +62,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "mahavishnu-worker-prefect",
         ],
     ),
+    // The simulation has the core as it is, and a model of the rest.
+    ("mahavishnu-simulation", &["mahavishnu-core"]),
     ("mahavishnu-test-support", &["mahavishnu-provision"]),
     ("mahavishnu-tests", &[]),
     ("xtask", &[]),

@@ -1,0 +1,111 @@
+//! Clients: ask for executions under a request id, again until they are answered; decide approvals; cancel.
+
+use std::sync::Arc;
+
+use mahavishnu_core::execution::{Accepted, Decided, Fact, Object, Phase};
+use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::workflow::Workflow;
+
+use crate::check::Acknowledged;
+use crate::coordinator::{Coordinator, Memory};
+use crate::environment::{Environment, Reply, Write};
+use crate::mutation::Mutation;
+
+/// A request, until it is answered.
+pub struct Request {
+    name: String,
+    digest: Vec<u8>,
+    workflow: Arc<Workflow>,
+    tries: u32,
+    /// Answered with yes or no.
+    pub answered: bool,
+}
+
+impl Request {
+    pub fn new(name: &str, body: u8, workflow: Arc<Workflow>) -> Self {
+        Self { name: name.to_owned(), digest: vec![body], workflow, tries: 0, answered: false }
+    }
+
+    /// The execution that it becomes.
+    pub fn execution(&self) -> ExecutionId {
+        ExecutionId::parse(&self.name).unwrap()
+    }
+
+    /// Asks, or asks again; what it was told, once it is told.
+    pub fn ask(&mut self, env: &mut Environment) -> Option<Acknowledged> {
+        self.tries += 1;
+        let again = env.makes(Mutation::RequestIdIgnored) && self.tries > 1;
+        let id = if again { format!("{}-{}", self.name, self.tries) } else { self.name.clone() };
+        let id = ExecutionId::parse(&id).unwrap();
+        let fact = Fact::Accepted(Accepted {
+            workflow: Arc::clone(&self.workflow),
+            digest: self.digest.clone(),
+            notes: Vec::new(),
+        });
+        let same = match env.write(&id, &Write::Accept(fact, self.name.clone()), &format!("trace-{id}")) {
+            Reply::Silence => return None,
+            Reply::Stored(_) => true,
+            Reply::Conflict => {
+                let history = env.bus.read(&id, true);
+                let first = history.first().map(|logged| &logged.record.fact);
+                let same = matches!(first, Some(Fact::Accepted(accepted)) if accepted.digest == self.digest);
+                same || env.makes(Mutation::BodyNotCompared)
+            }
+        };
+        self.answered = true;
+        // Whoever was lucky may ask again all the same: the answer was lost behind the coordinator.
+        if env.fault("response lost", 100) {
+            self.answered = false;
+        }
+        same.then(|| Acknowledged {
+            request: Some(self.name.clone()),
+            execution: id,
+            digest: self.digest.clone(),
+        })
+    }
+}
+
+/// A person decides something that waits, or did before, as this coordinator shows it.
+pub fn decide(coordinator: &Coordinator, env: &mut Environment) {
+    let mut pauses = Vec::new();
+    // In the storm also what has ended: somebody may still look at an old list.
+    let shown = |memory: &Memory| memory.is_loaded() && (env.stormy || memory.state.end.is_none());
+    for (id, memory) in coordinator.memory.iter().filter(|(_, memory)| shown(memory)) {
+        for (stage, now) in memory.state.iter() {
+            match &now.phase {
+                Phase::Paused(paused) | Phase::Decided(paused, _) => {
+                    pauses.push((id.clone(), stage.id.clone(), paused.clone(), memory.trace.clone()));
+                }
+                _ => {}
+            }
+        }
+    }
+    if pauses.is_empty() {
+        return;
+    }
+    let (id, stage, paused, trace) = pauses.swap_remove(env.rng.usize(..pauses.len()));
+    let fact = Fact::Decided(Decided {
+        stage,
+        attempt: paused.origin.attempt,
+        resume: paused.origin.resume,
+        // Sometimes a question that was not asked.
+        question: env.rng.u32(..2),
+        approved: env.rng.bool(),
+        reason: String::new(),
+        decided_by: "ada".to_owned(),
+        values: Object::new(),
+    });
+    env.write(&id, &Write::Input(fact), &trace);
+}
+
+/// Somebody cancels an execution.
+pub fn cancel(coordinator: &Coordinator, env: &mut Environment) {
+    let ids: Vec<_> = coordinator.memory.iter().filter(|(_, memory)| memory.is_loaded()).collect();
+    if ids.is_empty() {
+        return;
+    }
+    let (id, memory) = ids[env.rng.usize(..ids.len())];
+    let fact = Fact::CancelRequested { reason: "enough".to_owned(), requested_by: "ada".to_owned() };
+    let trace = memory.trace.clone();
+    env.write(id, &Write::Input(fact), &trace);
+}

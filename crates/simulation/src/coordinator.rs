@@ -1,0 +1,318 @@
+//! A coordinator: folds the tail, takes inputs, performs the steps of the core's `Advance`, acknowledges.
+//!
+//! Its memory follows the rules of the real one: executions are fed by the tail, loaded on demand by reads that are
+//! not atomic, and a load ends when the tail has passed what was read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mahavishnu_core::execution::{Advance, Fact, Phase, Record, StageState, State, Step, Void};
+use mahavishnu_core::id::ExecutionId;
+
+use crate::bus::{Delivery, Queue};
+use crate::check::Logged;
+use crate::environment::{Environment, Reply, Write};
+use crate::mutation::Mutation;
+
+/// Tries of one write before the input is left to come again.
+const TRIES: u32 = 3;
+
+/// How far a history is loaded.
+enum Load {
+    Inputs,
+    Decisions(Vec<Logged>),
+    Passing(Vec<Logged>),
+    Done,
+}
+
+/// An execution in memory.
+pub struct Memory {
+    pub state: State,
+    /// Every record with what the fold said of it.
+    pub records: Vec<(Record, Option<Void>)>,
+    pub trace: String,
+    load: Load,
+    pending: Vec<Logged>,
+}
+
+enum Task {
+    /// The tail has not passed the input.
+    Passing,
+    /// Watching over the limit of an attempt that began; how often it was tried.
+    Limiting(u32),
+    /// Performing; the step that is under way, and how often it was tried.
+    Advancing(Advance, Option<Step>, u32),
+}
+
+struct Handling {
+    input: Delivery,
+    task: Task,
+    /// For a mistake: timers that are set too late.
+    late: Vec<Step>,
+}
+
+/// A coordinator process.
+pub struct Coordinator {
+    pub name: String,
+    /// Counts its restarts: whoever was connected sees it change.
+    pub life: u32,
+    /// Stopped, and to be continued.
+    pub stopped: bool,
+    tail: u64,
+    pub memory: BTreeMap<ExecutionId, Memory>,
+    handling: Vec<Handling>,
+}
+
+impl Coordinator {
+    pub fn new(name: String) -> Self {
+        Self { name, life: 0, stopped: false, tail: 0, memory: BTreeMap::new(), handling: Vec::new() }
+    }
+
+    /// Killed and started again: the memory is empty, the tail begins where the stream ends.
+    pub fn restart(&mut self, env: &Environment) {
+        self.life += 1;
+        self.stopped = false;
+        self.tail = env.bus.last();
+        self.memory.clear();
+        self.handling.clear();
+    }
+
+    /// Nothing is under way and the tail has come to the end.
+    pub fn is_idle(&self, env: &Environment) -> bool {
+        self.handling.is_empty() && env.bus.following(self.tail).is_none()
+    }
+
+    /// Folds the next record of the tail.
+    pub fn follow(&mut self, env: &Environment) {
+        let Some((id, logged)) = env.bus.following(self.tail) else {
+            self.tail = env.bus.last();
+            return;
+        };
+        self.tail = logged.record.position;
+        let first = matches!(logged.record.fact, Fact::Accepted(_));
+        if first && !self.memory.contains_key(&id) {
+            self.memory.insert(id.clone(), Memory::new(Load::Done));
+        }
+        if let Some(memory) = self.memory.get_mut(&id) {
+            match memory.load {
+                Load::Done => memory.fold(logged, env.mutation),
+                _ => memory.pending.push(logged),
+            }
+        }
+    }
+
+    /// Takes an input.
+    pub fn take(&mut self, env: &mut Environment) {
+        if let Some(input) = env.bus.pull(&Queue::Inputs) {
+            if env.fault("input lost on its way", 10) {
+                return;
+            }
+            if env.makes(Mutation::InputAckedFirst) {
+                env.bus.ack(&Queue::Inputs, input.position);
+            }
+            self.handling.push(Handling { input, task: Task::Passing, late: Vec::new() });
+        }
+    }
+
+    /// Goes on with one of the inputs.
+    pub fn handle(&mut self, env: &mut Environment) {
+        if self.handling.is_empty() {
+            return;
+        }
+        let index = env.rng.usize(..self.handling.len());
+        let mut handling = self.handling.swap_remove(index);
+        if self.go_on(&mut handling, env) {
+            self.handling.push(handling);
+        }
+    }
+
+    /// Loads an execution a little further; whether it is whole. `None` when it does not exist.
+    pub fn load(&mut self, id: &ExecutionId, env: &Environment) -> Option<bool> {
+        let tail = self.tail;
+        let memory = self.memory.entry(id.clone()).or_insert_with(|| Memory::new(Load::Inputs));
+        match std::mem::replace(&mut memory.load, Load::Done) {
+            Load::Done => return Some(true),
+            Load::Inputs => {
+                let inputs = env.bus.read(id, true);
+                if inputs.is_empty() {
+                    self.memory.remove(id);
+                    return None;
+                }
+                memory.load = Load::Decisions(inputs);
+            }
+            Load::Decisions(mut read) => {
+                read.extend(env.bus.read(id, false));
+                read.sort_by_key(|logged| logged.record.position);
+                memory.load = Load::Passing(read);
+            }
+            Load::Passing(read) => {
+                let last = read.last().map_or(0, |logged| logged.record.position);
+                if tail < last {
+                    memory.load = Load::Passing(read);
+                } else {
+                    let mut all = read;
+                    let pending = std::mem::take(&mut memory.pending);
+                    if env.mutation != Some(Mutation::LoadForgetsTail) {
+                        all.extend(pending);
+                    }
+                    all.sort_by_key(|logged| logged.record.position);
+                    all.dedup_by_key(|logged| logged.record.position);
+                    all.into_iter().for_each(|logged| memory.fold(logged, env.mutation));
+                    return Some(true);
+                }
+            }
+        }
+        Some(false)
+    }
+
+    /// The tail has passed everything that the log holds of the execution.
+    pub fn has_caught_up(&self, id: &ExecutionId, env: &Environment) -> bool {
+        self.tail >= env.bus.last_position(id)
+    }
+
+    /// Forgets an execution that nobody here looks at.
+    pub fn forget(&mut self, id: &ExecutionId) {
+        if !self.handling.iter().any(|handling| &handling.input.execution == id) {
+            self.memory.remove(id);
+        }
+    }
+
+    /// A step; whether there are more.
+    fn go_on(&mut self, handling: &mut Handling, env: &mut Environment) -> bool {
+        let id = handling.input.execution.clone();
+        if matches!(handling.task, Task::Passing) {
+            if self.tail < handling.input.position && !env.makes(Mutation::InputNotAwaited) {
+                return true;
+            }
+            match self.load(&id, env) {
+                None => return self.acknowledge(handling, env),
+                Some(false) => return true,
+                Some(true) => handling.task = Task::Limiting(0),
+            }
+        }
+        if let Task::Limiting(tries) = handling.task {
+            if !self.limit(&handling.input, env) {
+                handling.task = Task::Limiting(tries + 1);
+                return tries < TRIES;
+            }
+            // One at a time decides for an execution in this process.
+            if self.is_deciding(&id) {
+                return true;
+            }
+            handling.task = Task::Advancing(Advance::default(), None, 0);
+        }
+        let Some(memory) = self.memory.get_mut(&id) else { return false };
+        if env.makes(Mutation::EndIgnored) {
+            memory.state.end = None;
+        }
+        if env.makes(Mutation::ResultsNotAwaited) {
+            let scheduled = |now: &&mut StageState| now.phase == Phase::Scheduled;
+            for now in memory.state.stages.iter_mut().filter(scheduled) {
+                now.phase = Phase::Completed(Arc::default());
+            }
+        }
+        let Task::Advancing(advance, under_way, tries) = &mut handling.task else { return true };
+        let step = under_way.take().unwrap_or_else(|| advance.next(&id, &memory.state));
+        let write = match &step {
+            Step::Wait(_) => return true,
+            Step::Done => return self.acknowledge(handling, env),
+            Step::SetTimer { .. } if env.makes(Mutation::TimerAfterRecord) && tries == &0 => {
+                handling.late.push(step);
+                return true;
+            }
+            Step::SetTimer { timer, at } => Write::Timer(timer.clone(), *at),
+            Step::Store { fact, after } => Write::Decision(fact.clone(), *after),
+        };
+        match (env.write(&id, &write, &memory.trace), &step) {
+            (Reply::Stored(position), Step::Store { fact, .. }) => {
+                advance.stored(position);
+                if fact.is_terminal() {
+                    env.bus.drop_timers(&id);
+                }
+                if let Some(Step::SetTimer { timer, at }) = handling.late.pop() {
+                    // The mistake is only one if somebody dies in between.
+                    if env.fault("coordinator killed", 300) {
+                        self.restart(env);
+                        return false;
+                    }
+                    env.write(&id, &Write::Timer(timer, at), &memory.trace);
+                }
+            }
+            (Reply::Stored(_), _) => {}
+            (Reply::Conflict, _) if env.makes(Mutation::RefusalTakenForSuccess) => {
+                return self.acknowledge(handling, env);
+            }
+            (Reply::Conflict, _) => advance.refused(),
+            (Reply::Silence, _) => {
+                *tries += 1;
+                if *tries > TRIES {
+                    // The input comes again.
+                    return false;
+                }
+                *under_way = Some(step);
+                return true;
+            }
+        }
+        *tries = 0;
+        true
+    }
+
+    /// Sets the timer that the input asks for; whether that is done.
+    fn limit(&self, input: &Delivery, env: &mut Environment) -> bool {
+        let Some(memory) = self.memory.get(&input.execution) else { return false };
+        match memory.state.timeout_after(&input.fact) {
+            Some((timer, at)) if !env.makes(Mutation::LimitNotWatched) => {
+                env.write(&input.execution, &Write::Timer(timer, at), &memory.trace) != Reply::Silence
+            }
+            _ => true,
+        }
+    }
+
+    fn is_deciding(&self, id: &ExecutionId) -> bool {
+        let deciding = |handling: &Handling| matches!(handling.task, Task::Advancing(..));
+        self.handling.iter().any(|handling| deciding(handling) && &handling.input.execution == id)
+    }
+
+    /// The input caused nothing more. It is done with, whether the server hears of it or not.
+    fn acknowledge(&self, handling: &Handling, env: &mut Environment) -> bool {
+        if !env.fault("acknowledgement lost", 30) {
+            env.bus.ack(&Queue::Inputs, handling.input.position);
+        }
+        false
+    }
+}
+
+impl Memory {
+    fn new(load: Load) -> Self {
+        Self { state: State::default(), records: Vec::new(), trace: String::new(), load, pending: Vec::new() }
+    }
+
+    pub fn is_loaded(&self) -> bool {
+        matches!(self.load, Load::Done)
+    }
+
+    fn fold(&mut self, logged: Logged, mutation: Option<Mutation>) {
+        if self.trace.is_empty() {
+            self.trace.clone_from(&logged.trace);
+        }
+        let mut record = logged.record;
+        if let Fact::Completed(done) = &mut record.fact {
+            let id = done.origin.stage.clone();
+            let index = self.state.iter().position(|(stage, _)| stage.id == id);
+            if let Some(now) = index.and_then(|index| self.state.stages.get_mut(index)) {
+                if mutation == Some(Mutation::AttemptIgnored) && now.attempt > 0 {
+                    (done.origin.attempt, done.origin.resume) = (now.attempt, now.resume);
+                }
+                if mutation == Some(Mutation::LastResultWins) && matches!(now.phase, Phase::Completed(_)) {
+                    now.phase = Phase::Scheduled;
+                }
+            }
+        }
+        let (sequence, void) = self.state.apply(&record);
+        if void.is_some() && mutation == Some(Mutation::VoidNotNumbered) {
+            self.state.sequence = sequence - 1;
+            return;
+        }
+        self.records.push((record, void));
+    }
+}

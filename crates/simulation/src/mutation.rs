@@ -1,0 +1,76 @@
+//! Mistakes that somebody could make in a coordinator, a worker, a client's retry or a watcher. Each is injected into
+//! the actors here, none into the programs, and `tests/it/mutations.rs` shows that the judge notices each.
+
+/// A mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// A coordinator takes a result of an earlier attempt for one of the present attempt.
+    AttemptIgnored,
+    /// A coordinator lets the last result of an attempt win, not the first.
+    LastResultWins,
+    /// A coordinator acknowledges an input before what it causes is stored.
+    InputAckedFirst,
+    /// A worker acknowledges its task before the result is stored.
+    TaskAckedFirst,
+    /// Decisions are stored without their condition.
+    ConditionDropped,
+    /// A coordinator takes a refused decision for a stored one.
+    RefusalTakenForSuccess,
+    /// A coordinator decides before it has folded up to its input.
+    InputNotAwaited,
+    /// What the tail brings while a history is being loaded is dropped.
+    LoadForgetsTail,
+    /// The timer of a back-off is set after the record that relies on it.
+    TimerAfterRecord,
+    /// Nobody watches over the time limit of an attempt.
+    LimitNotWatched,
+    /// A coordinator takes a scheduled stage for a completed one.
+    ResultsNotAwaited,
+    /// A coordinator goes on after the end.
+    EndIgnored,
+    /// A coordinator does not number void records.
+    VoidNotNumbered,
+    /// An execution is accepted without the condition that its subject is empty.
+    AcceptUnconditional,
+    /// Acceptance relies on the deduplication window alone.
+    WindowTrusted,
+    /// A repeated request gets a fresh execution id.
+    RequestIdIgnored,
+    /// A body is not compared when a request id is used again.
+    BodyNotCompared,
+    /// A watcher that comes back goes on with what happens now.
+    CursorForgotten,
+    /// A watcher that comes back gets its last event again.
+    CursorInclusive,
+    /// A worker reports a failed engine call as completed.
+    FailureAsSuccess,
+    /// A redelivered task starts a trace of its own.
+    TraceLost,
+}
+
+impl Mutation {
+    /// Every one, with the invariants of which at least one must be seen broken.
+    pub const ALL: &[(Self, &[&str])] = &[
+        (Self::AttemptIgnored, &["I2", "I3", "I4"]),
+        (Self::LastResultWins, &["I2", "I4"]),
+        (Self::InputAckedFirst, &["I1", "I7"]),
+        (Self::TaskAckedFirst, &["I1", "I7"]),
+        (Self::ConditionDropped, &["I1", "I2"]),
+        (Self::RefusalTakenForSuccess, &["I1", "I7"]),
+        (Self::InputNotAwaited, &["I1", "I7"]),
+        (Self::LoadForgetsTail, &["I4"]),
+        (Self::TimerAfterRecord, &["I1", "I7"]),
+        (Self::LimitNotWatched, &["I7"]),
+        (Self::ResultsNotAwaited, &["I3"]),
+        (Self::EndIgnored, &["I1", "I3"]),
+        (Self::VoidNotNumbered, &["I4", "I5"]),
+        (Self::AcceptUnconditional, &["I6"]),
+        (Self::WindowTrusted, &["I6"]),
+        (Self::RequestIdIgnored, &["I6"]),
+        (Self::BodyNotCompared, &["I6"]),
+        (Self::CursorForgotten, &["I5"]),
+        (Self::CursorInclusive, &["I5"]),
+        (Self::FailureAsSuccess, &["I8"]),
+        (Self::TraceLost, &["I9"]),
+    ];
+}

@@ -1,0 +1,79 @@
+//! `SIMULATION_SEED=n cargo test -p mahavishnu-simulation seeds` plays one seed, `SIMULATION_SEEDS=n` the first n.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mahavishnu_simulation::{Faults, run};
+
+/// Played in CI.
+const SEEDS: u64 = 4_000;
+/// What every sweep must have met: a simulation in which nothing goes wrong proves nothing.
+const KINDS: usize = 18;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn no_seed_breaks_an_invariant() {
+    let (first, seeds) = match setting("SIMULATION_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, setting("SIMULATION_SEEDS").unwrap_or(SEEDS)),
+    };
+    let next = AtomicU64::new(first);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let play = || {
+        let mut played = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                return played;
+            }
+            played.push((seed, std::panic::catch_unwind(|| run(seed, None))));
+        }
+    };
+    let played: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut faults = Faults::new();
+    let (mut executions, mut records, mut events) = (0, 0, 0);
+    let mut broken = BTreeMap::new();
+    for (seed, outcome) in played {
+        match outcome {
+            Err(_) => drop(broken.insert(seed, vec!["it panics".to_owned()])),
+            Ok(outcome) => {
+                for (kind, count) in outcome.faults {
+                    *faults.entry(kind).or_default() += count;
+                }
+                executions += outcome.histories.len();
+                records += outcome.histories.values().map(Vec::len).sum::<usize>();
+                events += outcome.events;
+                if seeds == 1 {
+                    outcome
+                        .histories
+                        .iter()
+                        .for_each(|(id, events)| events.iter().for_each(|event| println!("{id} {event:?}")));
+                }
+                if !outcome.violations.is_empty() {
+                    broken.insert(seed, outcome.violations.iter().map(ToString::to_string).collect());
+                }
+            }
+        }
+    }
+    println!("{seeds} seeds, {executions} executions, {records} records, {events} events watched");
+    println!("faults: {faults:#?}");
+    for (seed, violations) in broken.iter().take(5) {
+        println!("SIMULATION_SEED={seed}\n  {}", violations.join("\n  "));
+    }
+    assert!(broken.is_empty(), "{} of {seeds} seeds; replay one with SIMULATION_SEED", broken.len());
+    if seeds >= SEEDS {
+        assert_eq!(faults.len(), KINDS, "{:?}", faults.keys());
+        assert!(executions as u64 > seeds && events > 0);
+    }
+}
+
+#[test]
+fn a_seed_says_everything() {
+    assert_eq!(run(7, None), run(7, None));
+}
