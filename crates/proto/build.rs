@@ -5,13 +5,14 @@ use std::{env, error, fs};
 
 use prost::Message as _;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "mahavishnu/v1/approval.proto",
     "mahavishnu/v1/artifact.proto",
     "mahavishnu/v1/event.proto",
     "mahavishnu/v1/execution.proto",
     "mahavishnu/v1/orchestrator.proto",
     "mahavishnu/v1/workflow.proto",
+    "mahavishnu/worker/v1/checkpoint.proto",
     "mahavishnu/worker/v1/log.proto",
     "mahavishnu/worker/v1/task.proto",
 ];

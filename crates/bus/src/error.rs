@@ -8,6 +8,9 @@ pub enum Error {
     /// Another coordinator decided for this execution in the meantime: fold what it stored and decide again.
     #[error("another coordinator decided in the meantime")]
     Conflict,
+    /// A later attempt, resume or delivery has the stage; nothing may be written for this one.
+    #[error("a later attempt or delivery has taken over the stage")]
+    Superseded,
     /// There is no such execution or artifact.
     #[error("not found")]
     NotFound,

@@ -5,6 +5,7 @@
 //! | [`log`] | the history of executions: inputs, decisions, reading, tailing |
 //! | [`tasks`] | the task queues, one per engine |
 //! | [`timers`] | durable delays that fire into the inputs |
+//! | [`checkpoints`] | resumable engine state, fenced by attempt and delivery |
 //! | [`artifacts`] | large payloads by content hash |
 //! | [`summaries`] | the last known summary of each execution and approval, for lists |
 //! | [`live`] | what is shown and not kept: heartbeats, token deltas, cancel signals |
@@ -17,6 +18,7 @@ mod streams;
 mod subjects;
 
 pub mod artifacts;
+pub mod checkpoints;
 pub mod live;
 pub mod log;
 pub mod summaries;
@@ -46,6 +48,10 @@ pub struct Options {
     pub replicas: usize,
     /// How long a delivered task or input may stay without a sign of life before somebody else gets it.
     pub lease: Duration,
+    /// How long checkpoints are kept.
+    pub checkpoint_age: Duration,
+    /// How much room all checkpoints together have; the oldest make room for new ones.
+    pub checkpoint_bytes: u64,
 }
 
 impl Options {
@@ -58,6 +64,8 @@ impl Options {
             credentials: None,
             replicas: 1,
             lease: Duration::from_secs(5),
+            checkpoint_age: Duration::from_secs(30 * 24 * 60 * 60),
+            checkpoint_bytes: 1 << 30,
         }
     }
 }

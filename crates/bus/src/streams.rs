@@ -11,6 +11,7 @@ use crate::{Bus, Error, Result, subjects};
 
 pub const HISTORY: &str = "MAHAVISHNU_HISTORY";
 pub const SUMMARIES: &str = "MAHAVISHNU_SUMMARIES";
+pub const CHECKPOINTS: &str = "MAHAVISHNU_CHECKPOINTS";
 pub const ARTIFACTS: &str = "MAHAVISHNU_ARTIFACTS";
 pub const COORDINATORS: &str = "coordinators";
 
@@ -52,7 +53,17 @@ impl Bus {
             duplicate_window: Duration::from_millis(100),
             ..self.stream_config()
         };
-        for config in [history, summaries] {
+        let checkpoints = Config {
+            name: CHECKPOINTS.to_owned(),
+            description: Some("checkpoints of stages".to_owned()),
+            subjects: vec![subjects::CHECKPOINTS.to_owned()],
+            max_age: self.options.checkpoint_age,
+            max_bytes: i64::try_from(self.options.checkpoint_bytes).unwrap_or(i64::MAX),
+            discard: DiscardPolicy::Old,
+            duplicate_window: Duration::from_millis(100),
+            ..self.stream_config()
+        };
+        for config in [history, summaries, checkpoints] {
             self.js.create_or_update_stream(config).await.map_err(Error::new)?;
         }
         if self.js.get_object_store(ARTIFACTS).await.is_err() {

@@ -7,6 +7,7 @@
 //! timer.<execution>.<name>        schedules that fire into in.<execution>     stream HISTORY
 //! sum.execution.<execution>       last summary                                stream SUMMARIES
 //! sum.approval.<approval id>      last summary                                stream SUMMARIES
+//! checkpoint.<execution>.<stage>  what an engine needs to go on             stream CHECKPOINTS
 //! live.<execution>                started, token deltas                       core, not kept
 //! worker.<engine>.<worker>        heartbeats                                  core, not kept
 //! worker-ping                     asks every worker for a heartbeat           core, not kept
@@ -16,13 +17,14 @@
 //! Architecture invariant: `*.*.<execution>` matches what coordinators write conditionally, and nothing
 //! that anybody writes unconditionally. `in.<execution>` has two tokens; a timer's third token is its name.
 
-use mahavishnu_core::id::{EngineName, ExecutionId, WorkerId};
+use mahavishnu_core::id::{EngineName, ExecutionId, StageId, WorkerId};
 
 pub const INPUTS: &str = "in.*";
 pub const TASKS: &str = "task.*.*";
 pub const DECISIONS: &str = "dec.h.*";
 pub const TIMERS: &str = "timer.*.>";
 pub const SUMMARIES: &str = "sum.>";
+pub const CHECKPOINTS: &str = "checkpoint.*.*";
 pub const HEARTBEATS: &str = "worker.*.*";
 pub const WORKER_PING: &str = "worker-ping";
 pub const CANCELS: &str = "cancel.*";
@@ -55,6 +57,10 @@ pub fn timer(id: &ExecutionId, name: &str) -> String {
 
 pub fn timers_of(id: &ExecutionId) -> String {
     format!("timer.{id}.>")
+}
+
+pub fn checkpoints(id: &ExecutionId, stage: &StageId) -> String {
+    format!("checkpoint.{id}.{stage}")
 }
 
 pub fn live(id: &ExecutionId) -> String {

@@ -43,6 +43,12 @@ pub struct Options {
     /// Copies of every stream: 1 on one NATS node, 3 on a cluster
     #[arg(long, env = "MAHAVISHNU_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
+    /// How long checkpoints of stages are kept; an approval that waits longer cannot go on
+    #[arg(long, env = "MAHAVISHNU_CHECKPOINT_AGE", default_value = "30days", value_parser = humantime::parse_duration)]
+    pub checkpoint_age: Duration,
+    /// How many bytes all checkpoints together may take; NATS reserves them, the oldest make room for new ones
+    #[arg(long, env = "MAHAVISHNU_CHECKPOINT_BYTES", default_value_t = 1 << 30)]
+    pub checkpoint_bytes: u64,
     /// A file that registers further engines
     #[arg(long, env = "MAHAVISHNU_ENGINES")]
     pub engines: Option<PathBuf>,
@@ -75,6 +81,8 @@ pub async fn run(
     let bus = Bus::connect(mahavishnu_bus::Options {
         credentials: options.nats_credentials,
         replicas: options.replicas,
+        checkpoint_age: options.checkpoint_age,
+        checkpoint_bytes: options.checkpoint_bytes,
         ..mahavishnu_bus::Options::new(options.nats, "mahavishnu-coordinator")
     })
     .await

@@ -102,7 +102,7 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
                     payload_json: json(&question.payload),
                 })
                 .collect(),
-            checkpoint_artifact: paused.checkpoint.to_string(),
+            checkpoint_artifact: artifact(paused.checkpoint.as_ref()),
         })),
         Fact::Decided(decided) => input(In::Decided(wire::Decided {
             stage_id: decided.stage.to_string(),
@@ -173,7 +173,7 @@ fn encode_task(execution: &str, task: &core::Task) -> wire::Task {
         documents: task.documents.iter().map(|(name, id)| (name.clone(), id.to_string())).collect(),
         timeout: task.timeout.and_then(|timeout| timeout.try_into().ok()),
         deadline: task.deadline.map(timestamp),
-        checkpoint_artifact: task.resolution.as_ref().map(|r| r.checkpoint.to_string()).unwrap_or_default(),
+        checkpoint_artifact: artifact(task.resolution.as_ref().and_then(|r| r.checkpoint.as_ref())),
         resolution: task.resolution.as_ref().map(|resolution| wire::Resolution {
             key: resolution.key.clone(),
             approved: resolution.approved,
@@ -184,7 +184,8 @@ fn encode_task(execution: &str, task: &core::Task) -> wire::Task {
     }
 }
 
-fn origin(origin: &Origin) -> wire::AttemptRef {
+/// Which attempt a message is about.
+pub fn origin(origin: &Origin) -> wire::AttemptRef {
     wire::AttemptRef {
         stage_id: origin.stage.to_string(),
         attempt: origin.attempt,
@@ -193,6 +194,15 @@ fn origin(origin: &Origin) -> wire::AttemptRef {
         worker_id: origin.worker.to_string(),
         start_time: Some(timestamp(origin.started)),
     }
+}
+
+/// An artifact that may not be there, as the empty text.
+fn artifact(id: Option<&ArtifactId>) -> String {
+    id.map(ToString::to_string).unwrap_or_default()
+}
+
+fn decode_artifact(text: &str) -> Result<Option<ArtifactId>, Error> {
+    Ok(if text.is_empty() { None } else { Some(ArtifactId::parse(text)?) })
 }
 
 fn failure(failure: &core::Failure) -> wire::Failure {
@@ -242,7 +252,7 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
                     Ok(core::Question { key: question.key, title: question.title, payload })
                 })
                 .collect::<Result<_, Error>>()?,
-            checkpoint: ArtifactId::parse(&paused.checkpoint_artifact)?,
+            checkpoint: decode_artifact(&paused.checkpoint_artifact)?,
         }),
         Kind::Decided(decided) => Fact::Decided(core::Decided {
             stage: StageId::parse(&decided.stage_id)?,
@@ -300,7 +310,7 @@ pub fn decode_task(task: wire::Task) -> Result<core::Task, Error> {
     let resolution = match task.resolution {
         None => None,
         Some(resolution) => Some(core::Resolution {
-            checkpoint: ArtifactId::parse(&task.checkpoint_artifact)?,
+            checkpoint: decode_artifact(&task.checkpoint_artifact)?,
             key: resolution.key,
             approved: resolution.approved,
             reason: resolution.reason,

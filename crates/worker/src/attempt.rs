@@ -15,18 +15,17 @@ use chrono::{DateTime, Utc};
 use mahavishnu_bus::tasks::Delivery;
 use mahavishnu_bus::{Bus, Trace};
 use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Paused, Progressed, Question};
-use mahavishnu_core::expression::Expression;
 use mahavishnu_core::id::{EngineName, WorkerId};
 use mahavishnu_proto::{wire, worker};
 use mahavishnu_telemetry::{SpanRelay, context};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::calls::{Calls, Refusal};
 use crate::documents;
-use crate::host::frame::{CallError, DecisionFrame, FromHost, ModelFrame, TaskFrame, ToHost};
+use crate::host::frame::{DecisionFrame, FromHost, ModelFrame, TaskFrame, ToHost};
 use crate::host::{Connection, Host};
 use crate::model::Model;
 use crate::noop;
@@ -68,8 +67,8 @@ pub enum Outcome {
     Paused {
         /// What is to be decided.
         questions: Vec<Question>,
-        /// Where to go on.
-        checkpoint: Vec<u8>,
+        /// Where to go on; none for an engine that keeps its checkpoints.
+        checkpoint: Option<Vec<u8>>,
     },
     /// Others have the task now, or will.
     LeaseLost,
@@ -140,7 +139,11 @@ impl Attempt<'_> {
                 Fact::Failed(Failed { origin: self.origin(), error })
             }
             Outcome::Paused { questions, checkpoint } => {
-                match self.context.bus.put_artifact(checkpoint.into()).await {
+                let stored = match checkpoint {
+                    Some(checkpoint) => self.context.bus.put_artifact(checkpoint.into()).await.map(Some),
+                    None => Ok(None),
+                };
+                match stored {
                     Ok(checkpoint) => Fact::Paused(Paused { origin: self.origin(), questions, checkpoint }),
                     Err(error) => {
                         let error =
@@ -217,9 +220,9 @@ impl Attempt<'_> {
     async fn prepare(&self, host: &Host) -> Result<(Connection, Prepared), Failure> {
         let task = &self.delivery.task;
         let staged = documents::stage(&self.context.bus, task, &self.context.project).await?;
-        let checkpoint = match &task.resolution {
+        let checkpoint = match task.resolution.as_ref().and_then(|resolution| resolution.checkpoint.as_ref()) {
             None => None,
-            Some(resolution) => match self.context.bus.get_artifact(&resolution.checkpoint).await {
+            Some(checkpoint) => match self.context.bus.get_artifact(checkpoint).await {
                 Ok(bytes) => Some(BASE64_STANDARD.encode(bytes)),
                 Err(error) => {
                     return Err(Failure::retryable(
@@ -242,28 +245,38 @@ impl Attempt<'_> {
             return died(&error.to_string());
         }
         let deadline = time_left.map(|left| Instant::now() + left);
-        let mut progress = 0;
+        let calls = Calls::new(self.context.bus.clone(), self.delivery.execution.clone(), self.origin());
+        let mut talk = Talk { calls, progress: 0 };
         loop {
-            let frame = tokio::select! {
-                frame = connection.read() => frame,
+            // What a frame asks for may take long; a stop does not wait for it.
+            let step = tokio::select! {
+                step = self.step(&mut connection, &mut talk) => step,
                 () = signals.cancel.cancelled() => return self.stop(connection, Stop::Cancelled).await,
                 () = signals.hand_back.cancelled() => return self.stop(connection, Stop::Drained).await,
                 () = until(deadline) => return self.time_out(connection, time_left).await,
             };
-            match frame {
-                Ok(None) => {
-                    connection.kill();
-                    return died("its process ended without a result");
-                }
+            match step {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return outcome,
                 Err(error) => {
                     connection.kill();
                     return died(&error.to_string());
                 }
-                Ok(Some(frame)) => match self.handle(&mut connection, frame, &mut progress).await {
-                    Ok(None) => {}
-                    Ok(Some(outcome)) => return outcome,
-                    Err(error) => return died(&error.to_string()),
-                },
+            }
+        }
+    }
+
+    /// Reads one frame and acts on it; gives the outcome if there will be no other.
+    async fn step(
+        &self,
+        connection: &mut Connection,
+        talk: &mut Talk,
+    ) -> std::io::Result<Option<Outcome>> {
+        match connection.read().await? {
+            Some(frame) => self.handle(connection, frame, talk).await,
+            None => {
+                connection.kill();
+                Ok(Some(died("its process ended without a result")))
             }
         }
     }
@@ -309,12 +322,12 @@ impl Attempt<'_> {
         &self,
         connection: &mut Connection,
         frame: FromHost,
-        progress: &mut u32,
+        talk: &mut Talk,
     ) -> std::io::Result<Option<Outcome>> {
         match frame {
             FromHost::Progress { kind, name, data } => {
-                *progress += 1;
-                if *progress <= MAX_PROGRESS {
+                talk.progress += 1;
+                if talk.progress <= MAX_PROGRESS {
                     self.progressed(kind, name, data).await;
                 }
             }
@@ -322,15 +335,19 @@ impl Attempt<'_> {
                 self.show(worker::live::Kind::Delta(worker::Delta { source, text })).await;
             }
             FromHost::Call { id, method, params } => {
-                let (result, error) = match answer(&method, params) {
+                let (result, error) = match talk.calls.answer(&method, params).await {
                     Ok(result) => (Some(result), None),
-                    Err(error) => (None, Some(error)),
+                    Err(Refusal::Error(error)) => (None, Some(error)),
+                    Err(Refusal::Superseded) => {
+                        connection.kill();
+                        return Ok(Some(Outcome::LeaseLost));
+                    }
                 };
                 connection.write(&ToHost::Reply { id, result, error }).await?;
             }
             FromHost::Spans { otlp } => self.relay(otlp),
             FromHost::Paused { approvals, checkpoint } => {
-                let Ok(checkpoint) = BASE64_STANDARD.decode(checkpoint) else {
+                let Ok(checkpoint) = checkpoint.map(|text| BASE64_STANDARD.decode(text)).transpose() else {
                     return Ok(Some(died("its checkpoint is not base64")));
                 };
                 let questions = approvals
@@ -474,6 +491,13 @@ impl Attempt<'_> {
     }
 }
 
+/// One attempt's conversation with its host.
+struct Talk {
+    calls: Calls,
+    /// Progress frames so far.
+    progress: u32,
+}
+
 /// What is ready before the host gets the task.
 struct Prepared {
     staged: documents::Staged,
@@ -494,23 +518,4 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-#[derive(Deserialize)]
-struct Evaluate {
-    expression: String,
-    variables: Map<String, Value>,
-}
-
-/// Answers a call of the host.
-fn answer(method: &str, params: Value) -> Result<Value, CallError> {
-    if method != "evaluate" {
-        return Err(CallError { reason: "UNKNOWN_METHOD", message: format!("no method {method:?}") });
-    }
-    let Evaluate { expression, variables } = serde_json::from_value(params)
-        .map_err(|error| CallError { reason: "INVALID_PARAMS", message: error.to_string() })?;
-    Expression::parse(&expression).and_then(|parsed| parsed.evaluate(&variables)).map_err(|error| CallError {
-        reason: "INVALID_EXPRESSION",
-        message: format!("{expression}: {error}"),
-    })
 }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`runtime`] | slots, heartbeats, cancellation, drain |
 //! | [`attempt`] | one delivery of one task, from lease to stored result |
+//! | [`calls`] | what a host asks during an attempt: conditions, checkpoints |
 //! | [`host`] | the engine host: start, supervise, open attempts |
 //! | [`documents`] | puts what a task names in `docs` where the host can read it |
 //! | [`model`] | which model the engines use |
@@ -14,6 +15,7 @@
 //! it, and the history decides whether it counts; no process outlives the worker.
 
 mod attempt;
+mod calls;
 mod documents;
 mod host;
 mod model;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod artifacts;
+mod checkpoints;
 mod log;
 mod outage;
 mod summaries;

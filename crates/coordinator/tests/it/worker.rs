@@ -106,7 +106,7 @@ impl Worker {
                     title: format!("{key}?"),
                     payload: payload(),
                 };
-                let checkpoint = self.bus.put_artifact(CHECKPOINT.into()).await.unwrap();
+                let checkpoint = Some(self.bus.put_artifact(CHECKPOINT.into()).await.unwrap());
                 Fact::Paused(Paused { origin, questions: keys.iter().map(question).collect(), checkpoint })
             }
         };

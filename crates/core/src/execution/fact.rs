@@ -185,7 +185,7 @@ pub struct Paused {
     /// What to decide; any one decision continues the attempt.
     pub questions: Vec<Question>,
     /// Where to continue.
-    pub checkpoint: ArtifactId,
+    pub checkpoint: Option<ArtifactId>,
 }
 
 /// One question to a person.
@@ -276,7 +276,7 @@ pub struct Task {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolution {
     /// Where to continue.
-    pub checkpoint: ArtifactId,
+    pub checkpoint: Option<ArtifactId>,
     /// The engine's own key of the question.
     pub key: String,
     /// Yes or no.

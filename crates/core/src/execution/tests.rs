@@ -79,7 +79,7 @@ fn paused(stage: &str, attempt: u32, resume: u32, keys: &[&str]) -> Fact {
     Fact::Paused(Paused {
         origin: origin(stage, attempt, resume),
         questions: keys.iter().map(question).collect(),
-        checkpoint: checkpoint(),
+        checkpoint: Some(checkpoint()),
     })
 }
 

@@ -47,10 +47,11 @@ class Approval:
 class Paused(Exception):
     """Raised by `run` when the attempt waits for people.
 
-    `checkpoint` is all that another process needs to go on; it comes back as `Task.checkpoint`.
+    `checkpoint` is all that another process needs to go on; it comes back as `Task.checkpoint`. None for an
+    engine that keeps its checkpoints in the worker's store.
     """
 
-    def __init__(self, approvals: Sequence[Approval], checkpoint: bytes) -> None:
+    def __init__(self, approvals: Sequence[Approval], checkpoint: bytes | None = None) -> None:
         super().__init__(", ".join(approval.title for approval in approvals))
         self.approvals = tuple(approvals)
         self.checkpoint = checkpoint
@@ -147,8 +148,12 @@ class Link(ABC):
         """Shows text of a model as it arrives. Lossy: the full text belongs in the output."""
 
     @abstractmethod
+    async def call(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Asks the worker; see the protocol for what there is to ask. Raises `StageError` when it refuses."""
+
     async def evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any:
         """The value of a CEL expression, a missing key being null. Raises `StageError` when it has none."""
+        return await self.call("evaluate", {"expression": expression, "variables": variables})
 
 
 def _known(cls: type, members: Mapping[str, Any]) -> Any:

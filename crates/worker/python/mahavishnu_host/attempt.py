@@ -123,4 +123,7 @@ class _Attempt:
 
 def _paused_frame(pause: Paused) -> dict[str, Any]:
     approvals = [{"key": a.key, "title": a.title, "payload": a.payload} for a in pause.approvals]
-    return {"t": "paused", "approvals": approvals, "checkpoint": base64.b64encode(pause.checkpoint).decode("ascii")}
+    frame: dict[str, Any] = {"t": "paused", "approvals": approvals}
+    if pause.checkpoint is not None:
+        frame["checkpoint"] = base64.b64encode(pause.checkpoint).decode("ascii")
+    return frame

@@ -60,10 +60,7 @@ class Wire(Link):
         for start in range(0, len(text), MAX_DELTA):
             await self.send({"t": "delta", "source": source, "text": text[start : start + MAX_DELTA]})
 
-    async def evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any:
-        return await self._call("evaluate", {"expression": expression, "variables": variables})
-
-    async def _call(self, method: str, params: Mapping[str, Any]) -> Any:
+    async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         self._last_call += 1
         number = self._last_call
         answer = self._calls[number] = asyncio.get_running_loop().create_future()

@@ -58,14 +58,41 @@ class Connection:
         self.writer.close()
 
 
+class Checkpoints:
+    """What a stage has stored; the real store is the worker's, see the end-to-end tests."""
+
+    def __init__(self) -> None:
+        self.records: dict[int, dict[str, Any]] = {}
+        self.last = 0
+
+    def answer(self, method: str, params: dict[str, Any], turn: dict[str, int]) -> Any:
+        if method == "checkpoints_open":
+            return {"entries": [{k: v for k, v in record.items() if k != "body"} for record in self.records.values()]}
+        if method == "checkpoints_save":
+            self.last += 1
+            self.records[self.last] = params | turn | {"position": self.last}
+            return {"position": self.last}
+        if method == "checkpoints_read":
+            return {"body": self.records[params["position"]]["body"]}
+        assert method == "checkpoints_delete", method
+        for position in params["positions"]:
+            self.records.pop(position, None)
+        return None
+
+
 class Attempt:
     """One attempt as the worker sees it. `cel` maps expressions to functions of the variables."""
 
-    def __init__(self, connection: Connection, pid: int, cel: dict[str, Callable[[Any], Any]]) -> None:
-        self.connection, self.pid, self.cel = connection, pid, cel
+    def __init__(
+        self, connection: Connection, pid: int, cel: dict[str, Callable[[Any], Any]], stages: dict[Any, Checkpoints]
+    ) -> None:
+        self.connection, self.pid, self.cel, self.stages = connection, pid, cel, stages
         self.frames: list[dict[str, Any]] = []
+        self._arrived: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._reading = asyncio.ensure_future(self._read())
 
     async def start(self, **task: Any) -> None:
+        self.task = {"execution": "e1", "stage": "s1", "attempt": 1, "resume": 0} | task
         frame = {
             "t": "task", "execution": "e1", "stage": "s1", "attempt": 1, "resume": 0, "delivery": 1,
             "deadline_ms": 60000, "input": {}, "dependencies": {}, "repos": [], "documents": {},
@@ -74,15 +101,26 @@ class Attempt:
         await self.connection.send(frame | task)
 
     async def next(self) -> dict[str, Any] | None:
-        """The next frame that is not a call; calls are answered."""
-        while True:
-            frame = await asyncio.wait_for(self.connection.receive(), PATIENCE)
-            if frame is None:
-                return None
-            if frame["t"] != "call":
-                self.frames.append(frame)
-                return frame
-            await self._answer(frame)
+        """The next frame that is not a call; calls are answered, whether anybody waits here or not."""
+        frame = await asyncio.wait_for(self._arrived.get(), PATIENCE)
+        if frame is None:
+            self._arrived.put_nowait(None)
+        else:
+            self.frames.append(frame)
+        return frame
+
+    async def _read(self) -> None:
+        try:
+            while (frame := await self.connection.receive()) is not None:
+                if frame["t"] != "call":
+                    self._arrived.put_nowait(frame)
+                    continue
+                try:
+                    await self._answer(frame)
+                except ConnectionError:
+                    pass  # what has arrived is still read
+        finally:
+            self._arrived.put_nowait(None)
 
     async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         while (frame := await self.next()) is not None:
@@ -102,6 +140,12 @@ class Attempt:
 
     async def _answer(self, call: dict[str, Any]) -> None:
         params = call["params"]
+        if call["method"].startswith("checkpoints_"):
+            store = self.stages.setdefault((self.task["execution"], self.task["stage"]), Checkpoints())
+            turn = {"attempt": self.task["attempt"], "resume": self.task["resume"]}
+            result = store.answer(call["method"], params, turn)
+            await self.connection.send({"t": "reply", "id": call["id"], "result": result})
+            return
         try:
             result = self.cel[params["expression"]](params["variables"])
         except KeyError as error:
@@ -118,6 +162,8 @@ class Host:
         self.process, self.server, self.hello = process, server, hello
         self.waiting: dict[str, asyncio.Future[tuple[Connection, int]]] = {}
         self.exited: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        #: Checkpoints by execution and stage. Put aside, they go on in another host.
+        self.stages: dict[Any, Checkpoints] = {}
         self._last = 0
         self._exits = asyncio.ensure_future(self._read_exits())
 
@@ -127,10 +173,11 @@ class Host:
         self.waiting[token] = asyncio.get_running_loop().create_future()
         await self.server.send({"t": "open", "token": token})
         connection, pid = await asyncio.wait_for(self.waiting[token], PATIENCE)
-        return Attempt(connection, pid, cel or {})
+        return Attempt(connection, pid, cel or {}, self.stages)
 
     async def run(self, cel: dict[str, Callable[[Any], Any]] | None = None, **task: Any) -> Attempt:
-        """An attempt from its start to its last frame."""
+        """An attempt from its start to its last frame; of a stage of its own, unless told otherwise."""
+        self.stages = self.stages if "resume" in task or "execution" in task else {}
         attempt = await self.open(cel)
         await attempt.start(**task)
         attempt.ended = await attempt.last()  # type: ignore[attr-defined]
@@ -217,7 +264,8 @@ async def model_server():
 def resumed(paused: dict[str, Any], approved: bool, **decision: Any) -> dict[str, Any]:
     """The members of the task that goes on after a pause."""
     answer = {"approval_key": paused["approvals"][0]["key"], "approved": approved, "decided_by": "ann"}
-    return {"resume": 1, "checkpoint": paused["checkpoint"], "decision": answer | {"reason": "", "values": {}} | decision}
+    members = {"resume": 1, "decision": answer | {"reason": "", "values": {}} | decision}
+    return members | ({"checkpoint": paused["checkpoint"]} if "checkpoint" in paused else {})
 
 
 def is_alive(pid: int) -> bool:

@@ -7,7 +7,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from .driver import host, model_server, resumed
+from .driver import host, model_server, resumed, wait_for
 
 TRUE = {"true": lambda v: True, "false": lambda v: False, "'x'": lambda v: "x"}
 
@@ -138,6 +138,7 @@ class Approvals(unittest.IsolatedAsyncioTestCase):
                     self.assertEqual((approval["title"], approval["payload"]["node"]), ("approve", "approve"))
                     self.assertEqual((await running.exit_of(first))["status"], 0)
                 async with host("langgraph") as another:
+                    another.stages = running.stages
                     decision = resumed(paused, approved, reason="looked at it")
                     output = (await another.run(cel, **task, **decision)).ended["output"]
                 self.assertEqual((output["path"], output["approved"]), (path, approved))
@@ -145,13 +146,93 @@ class Approvals(unittest.IsolatedAsyncioTestCase):
                 self.assertEqual("implemented" in output["state"], approved)
                 self.assertEqual(Path(file).read_text(), "x", "review ran once")
 
-    async def test_a_broken_checkpoint_is_a_failure(self):
+    async def test_a_checkpoint_that_is_gone_or_broken_is_a_failure(self):
         async with host("langgraph") as running:
             task = workflow(["approve"])
-            decision = {"approval_key": "k", "approved": True}
-            for checkpoint in ("AAAA", "eJwDAAAAAAE="):
-                ended = (await running.run(**task, resume=1, checkpoint=checkpoint, decision=decision)).ended
-                self.assertEqual(ended["reason"], "CHECKPOINT_UNREADABLE")
+            paused = (await running.run(TRUE, **task)).ended
+            (store,) = running.stages.values()
+            for record in store.records.values():
+                record["body"] = "AAAA"
+            ended = (await running.run(**task, **resumed(paused, True))).ended
+            self.assertEqual((ended["reason"], ended["retryable"]), ("CHECKPOINT_UNREADABLE", False))
+            store.records.clear()
+            ended = (await running.run(**task, **resumed(paused, True))).ended
+            self.assertEqual((ended["reason"], ended["retryable"]), ("CHECKPOINT_EXPIRED", False))
+
+    async def test_two_questions_of_one_node_are_answered_one_by_one_also_by_a_process_that_is_lost(self):
+        task = {"task": {"graph": "graphs.py:two_questions"}}
+        async with host("langgraph") as running:
+            first = (await running.run(**task)).ended
+            second = (await running.run(**task, **resumed(first, True, values={"resume": "a"}))).ended
+            self.assertEqual(second["approvals"][0]["payload"], {"value": "second?"})
+            # The same decision comes again: its first answer was stored, and it does not answer the second question.
+            again = (await running.run(**task, **resumed(first, True, values={"resume": "a"}), delivery=2)).ended
+            self.assertEqual(again["approvals"], second["approvals"])
+            last = resumed(second, True, values={"resume": "b"}) | {"resume": 2}
+            self.assertEqual((await running.run(**task, **last)).ended["output"]["state"]["answers"], ["a", "b"])
+
+
+class Recovery(unittest.IsolatedAsyncioTestCase):
+    async def test_a_killed_process_is_replaced_at_the_node_where_it_stood(self):
+        """Three steps, the second of two nodes side by side: one ends, the other holds its process until it is killed."""
+        with tempfile.TemporaryDirectory() as directory:
+            given = {"file": os.path.join(directory, "count"), "held": os.path.join(directory, "held")}
+            nodes = [
+                {"name": "first", "kind": "python", "ref": "misbehave.py:count"},
+                {"name": "beside", "kind": "python", "ref": "misbehave.py:count"},
+                {"name": "hold", "kind": "python", "ref": "misbehave.py:hold_once"},
+                {"name": "last", "kind": "python", "ref": "misbehave.py:count"},
+            ]
+            task = workflow(nodes, given=given, edges={"first": ["beside", "hold"], "beside": "last", "hold": "last"})
+            async with host("langgraph") as running:
+                attempt = await running.open(TRUE)
+                await attempt.start(**task)
+                await attempt.until(lambda frame: frame.get("name") == "beside")
+                await wait_for(lambda: os.path.exists(given["held"]), 30, "the second step is reached")
+                os.kill(attempt.pid, 9)
+                self.assertEqual((await running.exit_of(attempt))["signal"], 9)
+                attempt = await running.run(TRUE, **task, resume=0, delivery=2)
+                self.assertEqual(Path(given["file"]).read_text(), "xxx", "each finished node ran once")
+                output = attempt.ended["output"]
+                self.assertEqual(output["path"], ["first", "beside", "hold", "last"])
+                self.assertEqual([f["name"] for f in attempt.of("progress")], ["resumed", "hold", "last"])
+                self.assertEqual(attempt.of("progress")[0]["data"]["next"], ["hold"])
+
+    async def test_a_failed_attempt_is_tried_again_at_the_node_that_failed(self):
+        with tempfile.TemporaryDirectory() as directory:
+            given = {"file": os.path.join(directory, "count"), "held": os.path.join(directory, "held")}
+            nodes = [
+                {"name": "count", "kind": "python", "ref": "misbehave.py:count"},
+                {"name": "fail", "kind": "python", "ref": "misbehave.py:fail_once"},
+            ]
+            async with host("langgraph") as running:
+                self.assertEqual((await running.run(TRUE, **workflow(nodes, given=given))).ended["t"], "error")
+                again = await running.run(TRUE, **workflow(nodes, given=given), attempt=2, resume=0)
+                self.assertEqual(again.ended["output"]["path"], ["count", "fail"])
+                self.assertEqual(Path(given["file"]).read_text(), "x")
+
+    async def test_a_finished_graph_whose_result_was_lost_gives_it_again(self):
+        with tempfile.TemporaryDirectory() as directory:
+            file = os.path.join(directory, "count")
+            task = workflow([{"name": "count", "kind": "python", "ref": "misbehave.py:count"}], given={"file": file})
+            async with host("langgraph") as running:
+                first = (await running.run(TRUE, **task)).ended
+                again = (await running.run(TRUE, **task, resume=0, delivery=2)).ended
+                self.assertEqual(again, first)
+                self.assertEqual(Path(file).read_text(), "x")
+
+    async def test_a_graph_inside_goes_on_where_it_stood_and_plain_nodes_use_the_saver(self):
+        with tempfile.TemporaryDirectory() as directory:
+            given = {"held": os.path.join(directory, "held")}
+            task = {"task": {"graph": "graphs.py:outer", "input": given}}
+            async with host("langgraph") as running:
+                attempt = await running.open()
+                await attempt.start(**task)
+                await wait_for(lambda: os.path.exists(given["held"]), 30, "the graph inside is reached")
+                os.kill(attempt.pid, 9)
+                self.assertEqual((await running.exit_of(attempt))["signal"], 9)
+                output = (await running.run(**task, resume=0, delivery=2)).ended["output"]
+                self.assertEqual(output["state"]["log"], ["before", "before", "inner one", "inner two", "seen 4"])
 
 
 class References(unittest.IsolatedAsyncioTestCase):

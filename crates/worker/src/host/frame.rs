@@ -86,8 +86,9 @@ pub enum FromHost {
     Paused {
         /// What to decide.
         approvals: Vec<Question>,
-        /// Where to continue, base64.
-        checkpoint: String,
+        /// Where to continue, base64; none for an engine that keeps its checkpoints in the worker's store.
+        #[serde(default)]
+        checkpoint: Option<String>,
     },
     /// Last: success.
     Done {
@@ -162,6 +163,8 @@ pub struct CallError {
     pub reason: &'static str,
     /// In words.
     pub message: String,
+    /// The same call may be answered later.
+    pub retryable: bool,
 }
 
 /// The attempt, as the host gets it.

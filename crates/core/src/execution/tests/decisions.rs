@@ -157,7 +157,7 @@ fn a_pause_goes_on_in_the_same_attempt_with_what_was_decided() {
     log.add(decided("a", 1, 0, 1));
     assert_eq!(log.settle(), ["a.1.1"]);
     let expected = Resolution {
-        checkpoint: checkpoint(),
+        checkpoint: Some(checkpoint()),
         key: "second".into(),
         approved: true,
         reason: "looks right".into(),

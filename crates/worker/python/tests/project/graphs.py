@@ -2,6 +2,8 @@
 
 from typing import Annotated, TypedDict
 import operator
+import os
+import threading
 
 from langchain_core.messages import AIMessage
 from langgraph.config import get_stream_writer
@@ -43,3 +45,52 @@ def make():
 
 
 not_a_graph = {"a": 1}
+
+
+def ask_twice(state):
+    return {"answers": [interrupt("first?"), interrupt("second?")]}
+
+
+class Answers(TypedDict, total=False):
+    answers: list
+
+
+two_questions = StateGraph(Answers).add_node(ask_twice).add_edge(START, "ask_twice").add_edge("ask_twice", END)
+
+
+class Held(TypedDict, total=False):
+    held: str
+    log: Annotated[list, operator.add]
+
+
+def inner_one(state):
+    return {"log": ["inner one"]}
+
+
+def inner_two(state):
+    if not os.path.exists(state["held"]):
+        open(state["held"], "w").close()
+        threading.Event().wait()
+    return {"log": ["inner two"]}
+
+
+inner = StateGraph(Held, output_schema=TypedDict("New", {"log": list}))
+inner.add_node(inner_one).add_node(inner_two)
+inner.add_edge(START, "inner_one").add_edge("inner_one", "inner_two").add_edge("inner_two", END)
+
+
+def before(state):
+    return {"log": ["before"]}
+
+
+def look_back(state, config):
+    """A plain function in its thread that reads the checkpoints of its own run."""
+    saver = config["configurable"]["__pregel_checkpointer"]
+    own = {"configurable": {"thread_id": config["configurable"]["thread_id"], "checkpoint_ns": ""}}
+    assert saver.get_tuple(own) is not None
+    return {"log": [f"seen {len(list(saver.list(own)))}"]}
+
+
+outer = StateGraph(Held)
+outer.add_node(before).add_node("inner", inner.compile()).add_node(look_back)
+outer.add_edge(START, "before").add_edge("before", "inner").add_edge("inner", "look_back").add_edge("look_back", END)

@@ -82,3 +82,18 @@ def count(state):
     return {"pid_of_count": os.getpid()}
 
 
+
+
+def hold_once(state):
+    """Holds its process the first time; passes when it runs again."""
+    if not os.path.exists(state["held"]):
+        open(state["held"], "w").close()
+        BLOCK.wait()
+    return {"held": "passed"}
+
+
+def fail_once(state):
+    if not os.path.exists(state["held"]):
+        open(state["held"], "w").close()
+        raise ConnectionResetError("the database went away")
+    return {}

@@ -3,8 +3,8 @@
 Output: `{"state": {...}, "path": [nodes in the order they ended], "approved": true|false|null,
 "decision": {...}|null, "model": name|null, "tokens": {"input": n, "output": n}}`.
 
-An `interrupt` pauses the stage. Another process goes on from the checkpoint; nodes that had ended are
-not run again.
+Every step is checkpointed in the worker's store. After an `interrupt`, a lost process or a failed attempt, another
+process goes on from there; nodes that had ended are not run again.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessageChunk
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command
 
-from ...api import Approval, Link, Model, Paused, StageError, Task
+from ...api import Approval, Decision, Link, Model, Paused, StageError, Task
 from ...summary import nearest, summarise
-from . import checkpoint, context, graph as graphs, nodes, workflow as workflows
+from . import context, graph as graphs, nodes, workflow as workflows
+from .saver import Saver
 
 NAME = "langgraph"
 PACKAGES = ("langgraph", "langgraph-checkpoint", "langchain-core", "langchain-openai")
@@ -38,12 +38,20 @@ def prewarm() -> None:
     context.install()
 
     class Quiet(Link):
+        def __init__(self) -> None:
+            self.bodies: list[str] = []
+
         async def progress(self, kind: str, name: str, data: Mapping[str, Any] | None = None) -> None: ...
 
         async def delta(self, source: str, text: str) -> None: ...
 
-        async def evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any:
-            return None
+        async def call(self, method: str, params: Mapping[str, Any]) -> Any:
+            if method == "checkpoints_save":
+                self.bodies.append(params["body"])
+                return {"position": len(self.bodies)}
+            if method == "checkpoints_read":
+                return {"body": self.bodies[params["position"] - 1]}
+            return {"entries": []} if method == "checkpoints_open" else None
 
     async def warm() -> None:
         spec: dict[str, Any] = {"nodes": [{"name": "warm", "kind": "set", "values": {"x": "1"}}, "approve"]}
@@ -79,14 +87,17 @@ class _Session:
     def __init__(self, task: Task, link: Link) -> None:
         self._task = task
         self._link = link
-        self._saver = InMemorySaver()
+        thread = f"{task.execution}:{task.stage}"
+        self._saver = Saver(link, thread, self._counted)
         self._usage = UsageMetadataCallbackHandler()
         self._began: dict[str, float] = {}
-        self._counted: dict[str, Any] = {"path": [], "model": None, "tokens": {"input": 0, "output": 0}}
+        self._path: list[str] = []
+        #: What earlier processes had counted.
+        self._before: dict[str, Any] = {"model": None, "tokens": {"input": 0, "output": 0}}
         self.config: dict[str, Any] = {
             "callbacks": [self._usage],
             "configurable": {
-                "thread_id": f"{task.execution}:{task.stage}",
+                "thread_id": thread,
                 "execution": task.execution,
                 "stage": task.stage,
                 "attempt": task.attempt,
@@ -97,8 +108,9 @@ class _Session:
         }
 
     async def run(self, source: StateGraph | Pregel, state: Any) -> dict[str, Any]:
+        await self._saver.open()
         graph = self._compile(source)
-        given = await self._restore() if self._task.checkpoint is not None else self._with_stages(graph, state)
+        given = await self._resume(graph, state)
         try:
             stream = graph.astream(given, self.config, stream_mode=_MODES, subgraphs=True, durability="sync")
             async for namespace, mode, event in stream:
@@ -106,19 +118,18 @@ class _Session:
         except GraphRecursionError as error:
             raise StageError("LOOP_LIMIT", str(error), field="workflow.max_steps") from error
         snapshot = await graph.aget_state(self.config)
-        self._count_usage()
         if snapshot.interrupts:
-            approvals = [_approval(t.name, i) for t in snapshot.tasks for i in t.interrupts]
-            raise Paused(approvals, await checkpoint.dump(self._saver, self.config, self._counted))
+            raise Paused([_approval(t.name, i) for t in snapshot.tasks for i in t.interrupts])
         values = snapshot.values
         final = dict(values) if isinstance(values, Mapping) else {"value": values}
+        counted = self._counted()
         return {
             "state": final,
-            "path": self._counted["path"],
+            "path": counted["path"],
             "approved": final.get("approved"),
             "decision": final.get("decision"),
-            "model": self._counted["model"],
-            "tokens": self._counted["tokens"],
+            "model": counted["model"],
+            "tokens": counted["tokens"],
         }
 
     def _compile(self, source: StateGraph | Pregel) -> Pregel:
@@ -126,12 +137,33 @@ class _Session:
             return source.compile(checkpointer=self._saver)
         return source.copy(update={"checkpointer": self._saver})
 
-    async def _restore(self) -> Command:
-        thread = self.config["configurable"]["thread_id"]
-        self._counted = await checkpoint.load(self._task.checkpoint or b"", self._saver, thread)
+    async def _resume(self, graph: Pregel, state: Any) -> Any:
+        """What the graph is given: its input, a decision, or nothing where it just goes on."""
+        newest, written = self._saver.newest()
+        if newest is None:
+            if self._task.decision is not None:
+                message = "the checkpoint of this pause is not kept any more"
+                raise StageError("CHECKPOINT_EXPIRED", message)
+            return self._with_stages(graph, state)
+        snapshot = await graph.aget_state(self.config)
+        # In a step that was not finished some nodes may have been; the checkpoint does not list them yet.
+        finished = [task.name for task in snapshot.tasks if task.result is not None]
+        self._path = [*newest.view["path"], *finished]
+        last = max([newest, *written], key=lambda record: record.position).view
+        self._before = {"model": last["model"], "tokens": last["tokens"]}
         decision = self._task.decision
-        if decision is None:
-            raise StageError("DECISION_MISSING", "a paused graph needs a decision to go on")
+        if decision is not None and decision.approval_key in {interrupt.id for interrupt in snapshot.interrupts}:
+            # A process that took the decision may have been lost; one pause is not answered twice.
+            turn = (self._task.attempt, self._task.resume)
+            taken = any("__resume__" in r.view["channels"] and (r.attempt, r.resume) == turn for r in written)
+            if not taken:
+                return Command(resume={decision.approval_key: self._answer(decision)})
+        else:
+            data = {"step": newest.view["step"], "next": list(snapshot.next)}
+            await self._link.progress("message", "resumed", data)
+        return None
+
+    def _answer(self, decision: Decision) -> Any:
         answer: Any = {
             "approved": decision.approved,
             "reason": decision.reason,
@@ -139,8 +171,7 @@ class _Session:
             "values": dict(decision.values),
         }
         # A graph of the user's own may wait for something else than a decision.
-        answer = decision.values.get("resume", answer) if "graph" in self._task.task else answer
-        return Command(resume={decision.approval_key: answer})
+        return decision.values.get("resume", answer) if "graph" in self._task.task else answer
 
     def _with_stages(self, graph: Pregel, state: Any) -> Any:
         if isinstance(state, dict) and "stages" in graph.channels and "stages" not in state:
@@ -173,14 +204,17 @@ class _Session:
         if namespace:
             data["subgraph"] = [part.partition(":")[0] for part in namespace]
         else:
-            self._counted["path"].append(name)
+            self._path.append(name)
         await self._link.progress("node_update", name, data)
 
-    def _count_usage(self) -> None:
-        for model, usage in self._usage.usage_metadata.items():
-            self._counted["model"] = model
-            self._counted["tokens"]["input"] += usage["input_tokens"]
-            self._counted["tokens"]["output"] += usage["output_tokens"]
+    def _counted(self) -> dict[str, Any]:
+        """Path, model and tokens up to now, over all processes that worked on the stage."""
+        model, tokens = self._before["model"], dict(self._before["tokens"])
+        for name, usage in self._usage.usage_metadata.items():
+            model = name
+            tokens["input"] += usage["input_tokens"]
+            tokens["output"] += usage["output_tokens"]
+        return {"path": list(self._path), "model": model, "tokens": tokens}
 
 
 def _approval(node: str, interrupt: Any) -> Approval:
