@@ -7,6 +7,7 @@
 //! | [`cli`] | the contract of `select`, `recommend`, `plan` and `run` |
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
+//! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
 //! | [`missing`] | an engine that is not there fails and is never a success |
 //! | [`noop`] | the engine of benchmarks and tests does what its tasks say |
 //! | [`clients`] | a Python client that knows nothing but reflection |
@@ -17,6 +18,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod api;
+mod checkpoints;
 mod cli;
 mod clients;
 mod kill;

@@ -191,8 +191,7 @@ impl Checkpoints {
     async fn append(&mut self, kind: Kind) -> Result<u64> {
         let record = worker::CheckpointRecord { attempt: Some(self.writer.clone()), kind: Some(kind) };
         let body = Bytes::from(record.encode_to_vec());
-        let message =
-            PublishMessage::build().payload(body.clone()).expected_last_subject_sequence(self.last);
+        let message = PublishMessage::build().payload(body.clone()).expected_last_subject_sequence(self.last);
         self.last = match self.bus.store(&self.subject, message).await {
             Err(Error::Conflict) => self.own(&body).await?,
             stored => stored?,

@@ -220,7 +220,8 @@ impl Attempt<'_> {
     async fn prepare(&self, host: &Host) -> Result<(Connection, Prepared), Failure> {
         let task = &self.delivery.task;
         let staged = documents::stage(&self.context.bus, task, &self.context.project).await?;
-        let checkpoint = match task.resolution.as_ref().and_then(|resolution| resolution.checkpoint.as_ref()) {
+        let checkpoint = match task.resolution.as_ref().and_then(|resolution| resolution.checkpoint.as_ref())
+        {
             None => None,
             Some(checkpoint) => match self.context.bus.get_artifact(checkpoint).await {
                 Ok(bytes) => Some(BASE64_STANDARD.encode(bytes)),
@@ -267,11 +268,7 @@ impl Attempt<'_> {
     }
 
     /// Reads one frame and acts on it; gives the outcome if there will be no other.
-    async fn step(
-        &self,
-        connection: &mut Connection,
-        talk: &mut Talk,
-    ) -> std::io::Result<Option<Outcome>> {
+    async fn step(&self, connection: &mut Connection, talk: &mut Talk) -> std::io::Result<Option<Outcome>> {
         match connection.read().await? {
             Some(frame) => self.handle(connection, frame, talk).await,
             None => {

@@ -74,7 +74,7 @@ impl Script {
             let Some(decision) = &task.resolution else {
                 let question =
                     Question { key: QUESTION.to_owned(), title: "Go on?".to_owned(), payload: Map::new() };
-                return Outcome::Paused { questions: vec![question], checkpoint: NAME.into() };
+                return Outcome::Paused { questions: vec![question], checkpoint: Some(NAME.into()) };
             };
             output.insert("approved".to_owned(), decision.approved.into());
             output.insert("decided_by".to_owned(), decision.decided_by.clone().into());

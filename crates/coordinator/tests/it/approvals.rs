@@ -62,7 +62,10 @@ async fn one_decision_continues_the_attempt_where_it_stopped() {
         (resolution.key.as_str(), resolution.approved, &resolution.values),
         ("cost", true, &object(json!({"n": 5})))
     );
-    assert_eq!(worker.bus.get_artifact(resolution.checkpoint.as_ref().unwrap()).await.unwrap(), worker::CHECKPOINT);
+    assert_eq!(
+        worker.bus.get_artifact(resolution.checkpoint.as_ref().unwrap()).await.unwrap(),
+        worker::CHECKPOINT
+    );
 
     for id in &ids {
         let status =

@@ -92,3 +92,4 @@ class Wire(Link):
         for answer in self._calls.values():
             if not answer.done():
                 answer.set_exception(ConnectionError("the worker is gone"))
+                answer.exception()  # who asked may be gone as well, and that is no news

@@ -58,7 +58,7 @@ class ProcessIsolation(unittest.IsolatedAsyncioTestCase):
                 ended = (await running.run(**python_node(function))).ended
                 self.assertEqual((ended["t"], ended["reason"]), ("error", "ENGINE_EXITED"), function)
             attempt = await running.open()
-            await attempt.start(**python_node("crash"))
+            await attempt.start(**python_node("crash"), stage="crash")
             self.assertIsNone(await attempt.next())
             self.assertEqual((await running.exit_of(attempt))["status"], 41)
             self.assertEqual((await running.run(**python_node("chatty"))).ended["t"], "done")

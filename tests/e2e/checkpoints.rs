@@ -1,0 +1,182 @@
+//! LangGraph's checkpoints: real worker, real JetStream, real engine.
+
+use std::path::{Path, PathBuf};
+
+use mahavishnu_provision::Environment;
+use mahavishnu_test_support::nats::TestNats;
+use mahavishnu_test_support::processes::{alive, below};
+use mahavishnu_test_support::system::{Home, Running, eventually, finished, programs, provision};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::ran::Ran;
+use crate::support::{RUN, START, mahavishnu, provisioned, test};
+
+/// The worker's environment and the suite.
+const CONFORMANCE: &str = concat!(
+    include_str!("../../crates/worker-langgraph/requirements.lock"),
+    "\n",
+    include_str!("../conformance/requirements.lock"),
+);
+
+/// Three nodes that say that they run; the second waits for its gate.
+const GRAPH: &str = r#"
+import os, time
+from pathlib import Path
+from typing import TypedDict
+
+from langgraph.graph import END, START, StateGraph
+
+HERE = Path(__file__).parent
+
+
+def say(name):
+    with open(HERE / "ran", "a") as ran:
+        ran.write(f"{name} {os.getpid()}\n")
+
+
+def one(state):
+    say("one")
+    return {"one": os.getpid()}
+
+
+def two(state):
+    say("two")
+    while not (HERE / "open").exists():
+        time.sleep(0.01)
+    return {"two": os.getpid()}
+
+
+def three(state):
+    say("three")
+    return {"three": os.getpid()}
+
+
+graph = StateGraph(TypedDict("State", {"one": int, "two": int, "three": int}))
+for node in (one, two, three):
+    graph.add_node(node)
+graph.add_edge(START, "one").add_edge("one", "two").add_edge("two", "three").add_edge("three", END)
+"#;
+
+/// Server and coordinator, with a project of their own.
+struct Site {
+    home: Home,
+    nats: TestNats,
+    project: PathBuf,
+    endpoint: String,
+    _coordinator: Running,
+}
+
+impl Site {
+    async fn new(project: &Path) -> Self {
+        provisioned().await;
+        let (home, nats) = (Home::temporary().unwrap(), TestNats::start().await.unwrap());
+        let mut command = programs().await.unwrap().command("mahavishnu-coordinator", &home).unwrap();
+        command.args(["--listen", "127.0.0.1:0", "--nats", nats.url()]);
+        let mut coordinator = Running::start(command, &home.path().join("coordinator.log")).unwrap();
+        let said = coordinator.ready(START).await.unwrap();
+        let endpoint = format!("http://{}", said["address"].as_str().unwrap());
+        Self { home, nats, project: project.to_owned(), endpoint, _coordinator: coordinator }
+    }
+
+    async fn worker(&self, name: &str, python: Option<&Path>) -> Running {
+        let program = programs().await.unwrap().command("mahavishnu-worker-langgraph", &self.home);
+        let mut command = program.unwrap();
+        command.args(["--slots", "1", "--nats", self.nats.url(), "--project"]).arg(&self.project);
+        if let Some(python) = python {
+            command.arg("--python").arg(python);
+        }
+        let mut worker = Running::start(command, &self.home.path().join(name).with_extension("log")).unwrap();
+        worker.ready(START).await.unwrap();
+        worker
+    }
+
+    /// Runs a graph of the project as the only stage.
+    async fn run(&self, graph: &str) -> Ran {
+        let workflow =
+            serde_json::json!({"stages": [{"id": "s", "type": "langgraph", "task": {"graph": graph}}]});
+        let mut command = mahavishnu(&self.home, &["run", "--json", "--endpoint", &self.endpoint, "-"]).await;
+        command.current_dir(self.home.path());
+        let said = finished(command, workflow.to_string().as_bytes(), RUN).await.unwrap();
+        Ran::new(said.code, &said.out, said.err)
+    }
+}
+
+/// Which nodes ran, in order, with the processes that they ran in.
+fn ran(project: &Path) -> Vec<(String, u32)> {
+    let text = std::fs::read_to_string(project.join("ran")).unwrap_or_default();
+    let entry = |line: &str| {
+        let (name, pid) = line.split_once(' ')?;
+        Some((name.to_owned(), pid.parse().ok()?))
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+#[test]
+fn a_killed_workers_graph_goes_on_at_the_node_where_it_stood() {
+    test(async {
+        let project = tempfile::tempdir().unwrap();
+        let project = project.path();
+        std::fs::write(project.join("graph.py"), GRAPH).unwrap();
+        let site = Site::new(project).await;
+        let mut workers = vec![site.worker("one", None).await, site.worker("two", None).await];
+        let killing = async {
+            let second = || ran(project).into_iter().find(|(name, _)| name == "two");
+            let (_, host) = eventually("the second node runs", START, second).await.unwrap();
+            let all = alive().unwrap();
+            let holds = |worker: &Running| {
+                below(&all, worker.pid().unwrap()).iter().any(|process| process.pid == host)
+            };
+            workers.remove(workers.iter().position(holds).unwrap()).signal(Signal::KILL).unwrap();
+            let again = || ran(project).into_iter().filter(|(name, _)| name == "two").nth(1);
+            eventually("the second node runs again", START, again).await.unwrap();
+            std::fs::write(project.join("open"), "").unwrap();
+        };
+        let (executed, ()) = tokio::join!(site.run("graph.py:graph"), killing);
+        assert_eq!(executed.code, Some(0), "{}", executed.story());
+        let ran = ran(project);
+        let names: Vec<&str> = ran.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["one", "two", "two", "three"], "no finished node ran again");
+        let output = executed.output("s");
+        assert_eq!(output["path"], serde_json::json!(["one", "two", "three"]));
+        assert_eq!(output["state"]["one"], ran[0].1, "of the process that was killed");
+        assert_eq!(output["state"]["two"], ran[2].1, "of the process that went on");
+        assert_ne!(ran[0].1, ran[2].1);
+        let resumed =
+            executed.of("stage_progress").find(|event| event["stage_progress"]["name"] == "resumed");
+        assert_eq!(resumed.unwrap()["stage_progress"]["data"]["next"], serde_json::json!(["two"]));
+        assert_eq!(executed.of("stage_failed").count(), 0, "{}", executed.story());
+    });
+}
+
+#[test]
+fn the_saver_passes_langgraphs_whole_conformance_suite() {
+    test(async {
+        provisioned().await;
+        let environment = Environment::new("langgraph-conformance", CONFORMANCE);
+        let python = provision().unwrap().environment(&environment).await.unwrap();
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance");
+        let site = Site::new(&project).await;
+        let _worker = site.worker("conformance", Some(&python)).await;
+        let ran = site.run("conformance.py:graph").await;
+        assert_eq!(ran.code, Some(0), "{}", ran.story());
+        let report = ran.output("s")["state"]["report"].as_object().unwrap().clone();
+        let parts: Vec<&str> = report.keys().map(String::as_str).collect();
+        let all = [
+            "copy_thread",
+            "delete_for_runs",
+            "delete_thread",
+            "get_tuple",
+            "list",
+            "prune",
+            "put",
+            "put_writes",
+        ];
+        assert_eq!(parts, all);
+        let passed: u64 = report.values().filter_map(|part| part["passed"].as_u64()).sum();
+        let failed: Vec<&Value> =
+            report.values().flat_map(|part| part["failures"].as_array().unwrap()).collect();
+        assert!(failed.is_empty(), "{failed:#?}");
+        assert!(passed >= 70, "{passed} tests passed: {report:#?}");
+    });
+}
