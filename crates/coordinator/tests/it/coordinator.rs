@@ -30,6 +30,8 @@ impl Coordinator {
         std::fs::write(&engines, "engines: [{name: custom, words: [custom]}, {name: other, words: [other]}]")
             .unwrap();
         let options = Options {
+            checkpoint_age: std::time::Duration::from_secs(3600),
+            checkpoint_bytes: 1 << 26,
             listen: "127.0.0.1:0".parse().unwrap(),
             nats: url.to_owned(),
             nats_credentials: None,
