@@ -167,7 +167,7 @@ impl Worker {
                 |n: u32| Question { key: n.to_string(), title: String::new(), payload: Object::new() };
             let questions = (0..env.rng.u32(1..3)).map(question).collect();
             let checkpoint = ArtifactId::parse(&"c".repeat(64)).unwrap();
-            return Fact::Paused(Paused { origin, questions, checkpoint });
+            return Fact::Paused(Paused { origin, questions, checkpoint: Some(checkpoint) });
         }
         let broken = env.hostile && choice == 4;
         if broken || (4..8).contains(&choice) {
