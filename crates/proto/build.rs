@@ -8,6 +8,7 @@ use prost::Message as _;
 const FILES: [&str; 9] = [
     "mahavishnu/v1/approval.proto",
     "mahavishnu/v1/artifact.proto",
+    "mahavishnu/v1/dead_letter.proto",
     "mahavishnu/v1/event.proto",
     "mahavishnu/v1/execution.proto",
     "mahavishnu/v1/orchestrator.proto",

@@ -140,16 +140,31 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn last_position(&self, id: &ExecutionId) -> Result<u64> {
-        let stream = self.history_stream().await?;
-        let mut last = 0;
-        for subject in [subjects::input(id), subjects::decided(id)] {
-            match stream.get_last_raw_message_by_subject(&subject).await {
-                Ok(message) => last = last.max(message.sequence),
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(Error::new(error)),
-            }
+        Ok(self.last_of(&subjects::input(id)).await?.max(self.last_decision(id).await?))
+    }
+
+    /// The position of the last message that decisions are conditional on, readable or not; 0 without one.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn last_decision(&self, id: &ExecutionId) -> Result<u64> {
+        self.last_of(&subjects::decided(id)).await
+    }
+
+    /// Whether there is such an execution.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn exists(&self, id: &ExecutionId) -> Result<bool> {
+        Ok(self.last_of(&subjects::input(id)).await? > 0)
+    }
+
+    async fn last_of(&self, subject: &str) -> Result<u64> {
+        match self.history_stream().await?.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(message.sequence),
+            Err(error) if is_not_found(&error) => Ok(0),
+            Err(error) => Err(Error::new(error)),
         }
-        Ok(last)
     }
 
     async fn read_subject(&self, subject: &str) -> Result<Vec<Stored>> {

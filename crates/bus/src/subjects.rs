@@ -8,6 +8,7 @@
 //! sum.execution.<execution>       last summary                                stream SUMMARIES
 //! sum.approval.<approval id>      last summary                                stream SUMMARIES
 //! checkpoint.<execution>.<stage>  what an engine needs to go on             stream CHECKPOINTS
+//! sum.dead-letter.<its id>        last summary                                stream SUMMARIES
 //! live.<execution>                started, token deltas                       core, not kept
 //! worker.<engine>.<worker>        heartbeats                                  core, not kept
 //! worker-ping                     asks every worker for a heartbeat           core, not kept

@@ -20,6 +20,8 @@ pub enum Kind {
     Execution,
     /// Of approvals.
     Approval,
+    /// Of tasks that were given up.
+    DeadLetter,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
         match self {
             Self::Execution => "sum.execution",
             Self::Approval => "sum.approval",
+            Self::DeadLetter => "sum.dead-letter",
         }
     }
 }

@@ -13,11 +13,15 @@ use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{StatusCode, Subject};
 use futures::StreamExt as _;
-use mahavishnu_core::execution::{Fact, Task};
+use mahavishnu_core::execution::{Fact, Failure, Task, TaskUnreadable};
 use mahavishnu_core::id::{EngineName, ExecutionId};
 
-use crate::{Bus, Error, Result, Trace, log, streams};
+use crate::{Bus, Error, Result, Trace, log, streams, subjects};
 
+/// A task that was delivered more often than this kills its workers, or cannot be read: it is given up.
+pub const MAX_DELIVERIES: u32 = 5;
+/// Between deliveries of a task that cannot be read.
+const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
 /// How long one request for a task waits before it is repeated.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the server says that it still knows of a request.
@@ -62,13 +66,13 @@ impl TaskQueue {
     /// Waits for one task; `None` when there was none for a while.
     ///
     /// # Errors
-    /// When NATS cannot be reached, or the message cannot be read (it is then given back).
+    /// When NATS cannot be reached.
     pub async fn next(&self) -> Result<Option<Delivery>> {
         let Some(message) = self.request().await? else { return Ok(None) };
         let (position, delivery) = log::place(&message)?;
         let (message, acker) = message.split();
         // A task's own time is of no use to a worker.
-        let stored = self
+        let read = self
             .bus
             .unwrap(
                 &message.subject,
@@ -77,11 +81,40 @@ impl TaskQueue {
                 position,
                 chrono::DateTime::UNIX_EPOCH,
             )
-            .await?;
+            .await;
+        let stored = match read {
+            Err(Error::Unreadable(error)) => {
+                self.unreadable(&message.subject, position, delivery, &error, &acker).await?;
+                return Ok(None);
+            }
+            read => read?,
+        };
         let Fact::Scheduled(task) = stored.record.fact else {
             return Err(Error::NotFound);
         };
         Ok(Some(Delivery { execution: stored.execution, task, delivery, trace: stored.trace, acker }))
+    }
+
+    /// Gives back a message that cannot be read, for a newer worker; one that nobody can read is recorded as such.
+    async fn unreadable(
+        &self,
+        subject: &str,
+        position: u64,
+        delivery: u32,
+        error: &mahavishnu_proto::wire::Error,
+        acker: &Acker,
+    ) -> Result<()> {
+        tracing::warn!(error = error as &dyn std::error::Error, subject, delivery, "unreadable task");
+        if delivery <= MAX_DELIVERIES {
+            return acker.ack_with(AckKind::Nak(Some(UNREADABLE_PAUSE))).await.map_err(Error::Nats);
+        }
+        if let Some(execution) = subjects::execution(subject) {
+            let message = format!("no worker can read the task: {error}");
+            let error = Failure::terminal(Failure::UNREADABLE, message);
+            let fact = Fact::TaskUnreadable(TaskUnreadable { position, delivery, error });
+            self.bus.input(&execution, &fact, &Trace::new()).await?;
+        }
+        acker.ack().await.map_err(Error::Nats)
     }
 
     /// One request for one task. By hand, because the batches of async-nats 0.51 are not woken again after a

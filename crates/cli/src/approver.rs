@@ -138,6 +138,7 @@ impl Approver {
             id: approval.approval_id.clone(),
             approved,
             decided_by: user(),
+            request_id: uuid::Uuid::new_v4().to_string(),
             ..DecideApprovalRequest::default()
         };
         match self.client.approvals().decide_approval(request).await {

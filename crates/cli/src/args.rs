@@ -13,7 +13,7 @@ use mahavishnu_worker::Engine;
 use crate::system::engines;
 
 pub use values::{Input, Since};
-use values::{input, model, pair, python, since};
+use values::{input, model, object, pair, python, since};
 
 /// Hybrid workflows over Agno, LangGraph, LlamaIndex and Prefect
 #[derive(Debug, Parser)]
@@ -69,12 +69,15 @@ pub enum Command {
     /// Engines, their workers and versions
     #[command(subcommand)]
     Engines(Engines),
-    /// Executions: list, look at, watch, cancel
+    /// Executions: list, look at, watch, cancel, continue, vary
     #[command(subcommand)]
     Executions(Executions),
     /// Human decisions that stages wait for
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Tasks that no worker survived or could read: list, look at, run again
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// Check what this machine has and lacks, and say what to do
     Doctor(Doctor),
     /// Shell completions, on standard output
@@ -267,6 +270,59 @@ pub enum Executions {
         /// Why
         #[arg(long, default_value = "")]
         reason: String,
+    },
+    /// Continue one that failed or was cancelled: a new execution takes over what there is and runs the rest
+    Retry {
+        /// The execution
+        id: String,
+    },
+    /// Start a new one that goes its own way from a stage on, and takes over the results of the others
+    Fork(Fork),
+}
+
+/// `executions fork`.
+#[derive(Debug, Args)]
+pub struct Fork {
+    /// The execution that it goes on from
+    pub id: String,
+    /// This stage and all that depend on it run anew
+    #[arg(long, value_name = "STAGE")]
+    pub from: String,
+    /// A value that expressions read as `input.KEY`, instead of what it was; as for `run`
+    #[arg(long = "input", value_name = "KEY=VALUE|JSON", value_parser = input)]
+    pub inputs: Vec<Input>,
+    /// Another engine for the stage
+    #[arg(long, default_value = "", value_name = "NAME")]
+    pub engine: String,
+    /// Another task for the stage: all of it, as JSON
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    pub task: Option<Input>,
+    /// A UUID of your own: the same id never starts a second execution
+    #[arg(long, value_name = "UUID")]
+    pub request_id: Option<uuid::Uuid>,
+}
+
+/// `dead-letters`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetters {
+    /// Those that nobody has run again
+    List {
+        /// Also those that were run again
+        #[arg(long)]
+        all: bool,
+        /// Only those of this execution
+        #[arg(long, default_value = "", value_name = "ID")]
+        execution: String,
+    },
+    /// One, with its task and what went wrong
+    Show {
+        /// The dead letter
+        id: String,
+    },
+    /// Continue its execution from the stage that failed
+    Redrive {
+        /// The dead letter
+        id: String,
     },
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use mahavishnu_proto::v1::approval_service_client::ApprovalServiceClient;
 use mahavishnu_proto::v1::artifact_service_client::ArtifactServiceClient;
+use mahavishnu_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use mahavishnu_proto::v1::execution_service_client::ExecutionServiceClient;
 use mahavishnu_proto::v1::orchestrator_service_client::OrchestratorServiceClient;
 use mahavishnu_telemetry::context::send_along;
@@ -82,6 +83,11 @@ impl Client {
     /// Approvals.
     pub fn approvals(&self) -> ApprovalServiceClient<Traced> {
         ApprovalServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Dead letters.
+    pub fn dead_letters(&self) -> DeadLetterServiceClient<Traced> {
+        DeadLetterServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Artifacts.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use mahavishnu_core::execution as core;
 use mahavishnu_core::execution::{Fact, Object, Origin, Timer};
-use mahavishnu_core::id::{ArtifactId, EngineName, InvalidId, StageId, WorkerId};
+use mahavishnu_core::id::{ArtifactId, EngineName, ExecutionId, InvalidId, StageId, WorkerId};
 use prost_types::Timestamp;
 
 use crate::worker as wire;
@@ -75,6 +75,12 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
             workflow_json: serde_json::to_vec(&*accepted.workflow).unwrap_or_default().into(),
             digest: accepted.digest.clone().into(),
             notes: accepted.notes.clone(),
+            forked: accepted.forked.as_ref().map(forked),
+        })),
+        Fact::TaskUnreadable(unreadable) => input(In::TaskUnreadable(wire::TaskUnreadable {
+            position: unreadable.position,
+            delivery: unreadable.delivery,
+            failure: Some(failure(&unreadable.error)),
         })),
         Fact::Started(started) => input(In::Started(wire::AttemptStarted { attempt: Some(origin(started)) })),
         Fact::Progressed(progressed) => input(In::Progressed(wire::Progressed {
@@ -113,6 +119,7 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
             reason: decided.reason.clone(),
             decided_by: decided.decided_by.clone(),
             values_json: json(&decided.values),
+            request_id: decided.request_id.clone(),
         })),
         Fact::CancelRequested { reason, requested_by } => input(In::CancelRequested(wire::CancelRequested {
             reason: reason.clone(),
@@ -153,6 +160,41 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
             decision(Dec::Cancelled(wire::ExecutionCancelled { reason: reason.clone() }))
         }
     }
+}
+
+fn forked(forked: &core::Forked) -> wire::Forked {
+    wire::Forked {
+        execution_id: forked.from.to_string(),
+        stage_id: forked.stage.to_string(),
+        results: forked
+            .results
+            .iter()
+            .map(|(stage, ended)| wire::TakenOver {
+                stage_id: stage.to_string(),
+                kind: Some(match ended {
+                    core::Ended::Completed(output) => wire::taken_over::Kind::OutputJson(json(output)),
+                    core::Ended::Skipped(reason) => wire::taken_over::Kind::SkippedReason(reason.clone()),
+                }),
+            })
+            .collect(),
+    }
+}
+
+fn decode_forked(forked: wire::Forked) -> Result<core::Forked, Error> {
+    let result = |taken: wire::TakenOver| {
+        let ended = match taken.kind.ok_or(Error::Missing("kind"))? {
+            wire::taken_over::Kind::OutputJson(output) => {
+                core::Ended::Completed(Arc::new(object(&output, "output_json")?))
+            }
+            wire::taken_over::Kind::SkippedReason(reason) => core::Ended::Skipped(reason),
+        };
+        Ok((StageId::parse(&taken.stage_id)?, ended))
+    };
+    Ok(core::Forked {
+        from: ExecutionId::parse(&forked.execution_id)?,
+        stage: StageId::parse(&forked.stage_id)?,
+        results: forked.results.into_iter().map(result).collect::<Result<_, Error>>()?,
+    })
 }
 
 fn encode_task(execution: &str, task: &core::Task) -> wire::Task {
@@ -226,6 +268,12 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
             ),
             digest: accepted.digest.to_vec(),
             notes: accepted.notes,
+            forked: accepted.forked.map(decode_forked).transpose()?,
+        }),
+        Kind::TaskUnreadable(unreadable) => Fact::TaskUnreadable(core::TaskUnreadable {
+            position: unreadable.position,
+            delivery: unreadable.delivery,
+            error: decode_failure(unreadable.failure)?,
         }),
         Kind::Started(started) => Fact::Started(decode_origin(started.attempt)?),
         Kind::Progressed(progressed) => Fact::Progressed(core::Progressed {
@@ -263,6 +311,7 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
             reason: decided.reason,
             decided_by: decided.decided_by,
             values: object(&decided.values_json, "values_json")?,
+            request_id: decided.request_id,
         }),
         Kind::CancelRequested(cancel) => {
             Fact::CancelRequested { reason: cancel.reason, requested_by: cancel.requested_by }

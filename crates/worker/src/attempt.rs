@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Utc};
-use mahavishnu_bus::tasks::Delivery;
+use mahavishnu_bus::tasks::{Delivery, MAX_DELIVERIES};
 use mahavishnu_bus::{Bus, Trace};
 use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Paused, Progressed, Question};
 use mahavishnu_core::id::{EngineName, WorkerId};
@@ -30,8 +30,6 @@ use crate::host::{Connection, Host};
 use crate::model::Model;
 use crate::noop;
 
-/// A task that was delivered more often than this kills its workers: it fails.
-const MAX_DELIVERIES: u32 = 5;
 /// How long the engine may take to obey before its process is killed.
 const GRACE: Duration = Duration::from_millis(800);
 /// Progress events kept of one attempt; a flood beyond it is shown to nobody and costs nothing.
@@ -166,7 +164,7 @@ impl Attempt<'_> {
         if self.delivery.delivery > MAX_DELIVERIES {
             let message =
                 format!("the task was delivered {} times and no worker survived it", self.delivery.delivery);
-            return Outcome::Failed(Failure::terminal("DELIVERIES_EXHAUSTED", message));
+            return Outcome::Failed(Failure::terminal(Failure::EXHAUSTED, message));
         }
         // Documents and host are slow at times; the lease is kept from the first moment.
         let work = async {

@@ -67,6 +67,7 @@ fn accepted() -> Fact {
         workflow: Arc::new(workflow),
         digest: vec![1, 2],
         notes: vec!["a note".into()],
+        forked: None,
     })
 }
 

@@ -39,6 +39,11 @@ pub fn input(text: &str) -> Result<Input, String> {
     Ok(Input(std::iter::once((key, value)).collect()))
 }
 
+/// A JSON object.
+pub fn object(text: &str) -> Result<Input, String> {
+    serde_json::from_str(text).map(Input).map_err(|error| format!("not a JSON object: {error}"))
+}
+
 /// `PATH` or `ENGINE=PATH`.
 pub fn python(text: &str) -> Result<(Option<String>, PathBuf), String> {
     match text.split_once('=') {

@@ -81,6 +81,7 @@ async fn decide(context: &Context, client: &Client, args: Decide) -> anyhow::Res
         reason: args.reason,
         decided_by: args.by.unwrap_or_else(user),
         values: (!values.is_empty()).then(|| mahavishnu_proto::json::to_struct(&values)),
+        request_id: uuid::Uuid::new_v4().to_string(),
     };
     let response =
         client.approvals().decide_approval(request).await.map_err(failure::at(&client.endpoint))?;

@@ -1,12 +1,13 @@
-//! `executions`: list, look at, watch, cancel.
+//! `executions`: list, look at, watch, cancel, continue, vary.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chrono::Utc;
 use mahavishnu_proto::v1::{
-    CancelExecutionRequest, Execution, ExecutionFilter, GetExecutionRequest, ListExecutionsRequest,
-    ListExecutionsResponse, StageStatus, execution, stage_status,
+    CancelExecutionRequest, Execution, ExecutionFilter, ForkExecutionRequest, GetExecutionRequest,
+    ListExecutionsRequest, ListExecutionsResponse, RetryExecutionRequest, StageStatus, execution,
+    stage_status,
 };
 use prost_types::Timestamp;
 
@@ -46,8 +47,43 @@ pub async fn run(context: &Context, args: Executions) -> anyhow::Result<ExitCode
                 context.say(&format!("{} {}", execution.id, state(&execution, Paint::stderr())));
             }
         }
+        Executions::Retry { id } => {
+            let response =
+                client.executions().retry_execution(RetryExecutionRequest { id }).await.map_err(at())?;
+            goes_on(context, response.into_inner().execution)?;
+        }
+        Executions::Fork(args) => {
+            let input: serde_json::Map<_, _> = args.inputs.into_iter().flat_map(|input| input.0).collect();
+            let request = ForkExecutionRequest {
+                id: args.id,
+                from_stage: args.from,
+                input: (!input.is_empty()).then(|| mahavishnu_proto::json::to_struct(&input)),
+                engine: args.engine,
+                task: args.task.map(|task| mahavishnu_proto::json::to_struct(&task.0)),
+                request_id: args.request_id.unwrap_or_else(uuid::Uuid::new_v4).to_string(),
+            };
+            let response = client.executions().fork_execution(request).await.map_err(at())?;
+            goes_on(context, response.into_inner().execution)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The execution that goes on from another, with what it takes over.
+pub fn goes_on(context: &Context, execution: Option<Execution>) -> anyhow::Result<()> {
+    let execution = execution.context("the server sent no execution")?;
+    if context.global.json {
+        output::line(json::message("Execution", &execution));
+        return Ok(());
+    }
+    output::line(&execution.id);
+    let reused: Vec<_> =
+        execution.stages.iter().filter(|stage| stage.reused).map(|stage| stage.id.as_str()).collect();
+    let from = execution.forked_from.as_ref().map(|from| from.stage_id.as_str()).unwrap_or_default();
+    let over = if reused.is_empty() { String::new() } else { format!("; takes over {}", reused.join(", ")) };
+    context.say(&format!("goes on from {from}{over}"));
+    context.say(&format!("follow it with: mahavishnu executions watch {}", execution.id));
+    Ok(())
 }
 
 /// Follows one from an event on.

@@ -1,6 +1,7 @@
 //! One file per command; here is what they have in common: runtime, signals, telemetry, errors.
 
 mod approvals;
+mod dead_letters;
 mod dev;
 mod doctor;
 mod engines;
@@ -71,6 +72,7 @@ async fn dispatch(command: Command, context: &Context, signals: &Signals) -> any
             Command::Engines(_) => engines::list(context).await,
             Command::Executions(args) => executions::run(context, args).await,
             Command::Approvals(args) => approvals::run(context, args).await,
+            Command::DeadLetters(args) => dead_letters::run(context, args).await,
             Command::Doctor(args) => doctor::run(context, args).await,
             Command::Completions { shell } => {
                 let mut script = Vec::new();
@@ -101,6 +103,7 @@ fn name(command: &Command) -> &'static str {
         Command::Engines(_) => "mahavishnu engines",
         Command::Executions(_) => "mahavishnu executions",
         Command::Approvals(_) => "mahavishnu approvals",
+        Command::DeadLetters(_) => "mahavishnu dead-letters",
         Command::Doctor(_) => "mahavishnu doctor",
         Command::Completions { .. } => "mahavishnu completions",
         Command::Coordinator(_) => "mahavishnu coordinator",

@@ -6,9 +6,11 @@ use mahavishnu_bus::Trace;
 use mahavishnu_core::execution::{Decided, Fact, Object};
 use mahavishnu_proto::public::ApprovalRef;
 use mahavishnu_proto::v1;
+use uuid::Uuid;
 
+use super::start::request_uuid;
 use super::{App, Error, Result};
-use crate::driver::{History, approvals, took_effect};
+use crate::driver::{History, approvals, decision_counted};
 
 /// What a person decided.
 pub struct Decision {
@@ -20,6 +22,8 @@ pub struct Decision {
     pub decided_by: String,
     /// Values for the stage's state.
     pub values: Object,
+    /// The caller's id of the request; empty for none.
+    pub request_id: String,
 }
 
 impl App {
@@ -37,6 +41,15 @@ impl App {
     /// [`Error::NotFound`]; [`Error::Precondition`] when it is not pending any more.
     pub async fn decide(&self, id: &str, decision: Decision, trace: &Trace) -> Result<v1::Approval> {
         let (history, named, approval) = self.locate(id).await?;
+        // The log may store a copy of one write twice, and the caller may ask twice: the request is one all the same.
+        let request_id = match decision.request_id.as_str() {
+            "" => Uuid::now_v7(),
+            request_id => request_uuid(request_id)?,
+        };
+        let request_id = request_id.to_string();
+        if history.with_folded(|folded| decision_counted(folded, &request_id)) {
+            return repeated(approval, &request_id, decision.approved);
+        }
         if approval.state() != v1::approval::State::Pending {
             return Err(not_pending(&approval));
         }
@@ -49,13 +62,15 @@ impl App {
             reason: decision.reason,
             decided_by: decision.decided_by,
             values: decision.values,
+            request_id: request_id.clone(),
         });
         let position = self.bus.input(&history.id, &fact, trace).await?;
         history.folded_to(position).await;
         let (_, _, approval) = self.locate(id).await?;
-        match history.with_folded(|folded| took_effect(folded, position)) {
-            Some(Ok(())) => Ok(approval),
-            Some(Err(_)) | None => Err(not_pending(&approval)),
+        if history.with_folded(|folded| decision_counted(folded, &request_id)) {
+            Ok(approval)
+        } else {
+            Err(not_pending(&approval))
         }
     }
 
@@ -76,6 +91,16 @@ impl App {
             .find(|approval| approval.id == id)
             .ok_or_else(missing)?;
         Ok((history, named, approval))
+    }
+}
+
+/// The answer to a request that has decided before: about this approval and with this answer, it is the same request.
+fn repeated(approval: v1::Approval, request_id: &str, approved: bool) -> Result<v1::Approval> {
+    let decided = if approved { v1::approval::State::Approved } else { v1::approval::State::Rejected };
+    if approval.state() == decided {
+        Ok(approval)
+    } else {
+        Err(Error::RequestIdReused(request_id.to_owned()))
     }
 }
 

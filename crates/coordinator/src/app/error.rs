@@ -19,7 +19,7 @@ pub enum Error {
         hint: String,
     },
     /// The request id was used before, with another body.
-    #[error("request id {0:?} was used before with a different workflow; choose a new one")]
+    #[error("request id {0:?} was used before for something else; choose a new one")]
     RequestIdReused(String),
     /// The resource is not in a state that allows it.
     #[error("{message}")]

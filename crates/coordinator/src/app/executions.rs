@@ -47,7 +47,7 @@ impl App {
     /// [`Error::NotFound`].
     pub async fn cancel(&self, id: &str, reason: &str, caller: &str, trace: &Trace) -> Result<Arc<History>> {
         let history = self.find(id).await?;
-        if history.with_folded(|folded| folded.state.end.is_some()) {
+        if history.with_folded(|folded| folded.state.end.is_some() || folded.state.cancel.is_some()) {
             return Ok(history);
         }
         let reason = if reason.is_empty() { "cancelled on request" } else { reason };

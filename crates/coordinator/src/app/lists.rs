@@ -72,7 +72,7 @@ impl App {
         self.list(Kind::Approval, page, &format!("{filter:?}"), |approval| filter.admits(approval)).await
     }
 
-    async fn list<M: Message + Default>(
+    pub(super) async fn list<M: Message + Default>(
         &self,
         kind: Kind,
         page: &Page,

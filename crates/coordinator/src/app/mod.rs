@@ -2,8 +2,10 @@
 
 mod approvals;
 mod artifacts;
+mod dead_letters;
 mod error;
 mod executions;
+mod fork;
 mod lists;
 mod start;
 mod watch;
@@ -19,6 +21,7 @@ use crate::registry::Workers;
 
 pub use approvals::Decision;
 pub use error::{Error, Result};
+pub use fork::Changes;
 pub use lists::{ApprovalFilter, ExecutionFilter, Page};
 
 /// What every use case needs. Cheap to clone.

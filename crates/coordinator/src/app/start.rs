@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use mahavishnu_bus::Trace;
 use mahavishnu_bus::artifacts;
-use mahavishnu_core::execution::{Accepted, Fact};
+use mahavishnu_core::execution::{Accepted, Fact, Forked};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_core::workflow::{Draft, Workflow, plan};
@@ -18,6 +18,9 @@ use crate::driver::History;
 /// Namespace of the execution ids that come from request ids; any constant will do, this one is ours.
 const REQUESTS: Uuid = Uuid::from_u128(0x6d61_6861_7669_7368_6e75_2e76_312e_7271);
 
+/// Namespace of the ids of executions that continue others.
+const CONTINUATIONS: Uuid = Uuid::from_u128(0x6d61_6861_7669_7368_6e75_2e76_312e_6374);
+
 impl App {
     /// Accepts a workflow; the execution exists when this returns. The same request id with the same
     /// workflow gives the same execution.
@@ -27,17 +30,29 @@ impl App {
     pub async fn start(&self, draft: Draft, request_id: &str, trace: &Trace) -> Result<Arc<History>> {
         let workflow = draft.check(&*self.registry)?;
         let id = execution_id(request_id)?;
+        self.accept(&id, request_id, workflow, None, trace).await
+    }
+
+    /// Accepts a checked workflow under this id, which follows from the request.
+    pub(super) async fn accept(
+        &self,
+        id: &ExecutionId,
+        request_id: &str,
+        workflow: Workflow,
+        forked: Option<Forked>,
+        trace: &Trace,
+    ) -> Result<Arc<History>> {
         self.documents_exist(&workflow).await?;
-        let digest = digest(&workflow);
+        let digest = digest(&workflow, forked.as_ref());
         let notes = plan(&workflow, Utc::now()).notes.into_iter().map(|note| note.message).collect();
-        let accepted = Accepted { workflow: Arc::new(workflow), digest: digest.clone(), notes };
-        match self.bus.accept(&id, &Fact::Accepted(accepted), trace).await {
+        let accepted = Accepted { workflow: Arc::new(workflow), digest: digest.clone(), notes, forked };
+        match self.bus.accept(id, &Fact::Accepted(accepted), trace).await {
             Ok(position) => {
                 self.histories.passed(position).await;
-                Ok(self.histories.get(&id).await?)
+                Ok(self.histories.get(id).await?)
             }
             Err(mahavishnu_bus::Error::Conflict) => {
-                let history = self.histories.get(&id).await?;
+                let history = self.histories.get(id).await?;
                 let same = history.with_folded(|folded| {
                     folded.state.accepted.as_ref().is_some_and(|accepted| accepted.digest == digest)
                 });
@@ -65,27 +80,40 @@ impl App {
 
 /// A new id, ordered by time; or one that follows from the request id, so that the log itself refuses a
 /// second execution.
-fn execution_id(request_id: &str) -> Result<ExecutionId> {
+pub(super) fn execution_id(request_id: &str) -> Result<ExecutionId> {
     let uuid = if request_id.is_empty() {
         Uuid::now_v7()
     } else {
-        let mut violations = Violations::default();
-        match Uuid::parse_str(request_id) {
-            Ok(uuid) => Uuid::new_v5(&REQUESTS, uuid.as_bytes()),
-            Err(_) => {
-                violations.push(
-                    "request_id",
-                    Reason::InvalidValue,
-                    "not a UUID; leave it out, or send a fresh UUID",
-                );
-                return Err(violations.into());
-            }
-        }
+        Uuid::new_v5(&REQUESTS, request_uuid(request_id)?.as_bytes())
     };
+    of_uuid(uuid)
+}
+
+/// The execution that continues another one.
+pub(super) fn continuation(id: &ExecutionId) -> Result<ExecutionId> {
+    of_uuid(Uuid::new_v5(&CONTINUATIONS, id.as_str().as_bytes()))
+}
+
+fn of_uuid(uuid: Uuid) -> Result<ExecutionId> {
     ExecutionId::parse(&uuid.to_string())
         .map_err(|error| Error::Unavailable(mahavishnu_bus::Error::Unreadable(error.into())))
 }
 
-fn digest(workflow: &Workflow) -> Vec<u8> {
-    Sha256::digest(serde_json::to_vec(workflow).unwrap_or_default()).to_vec()
+/// A request id as a client wrote it.
+pub(super) fn request_uuid(request_id: &str) -> Result<Uuid> {
+    Uuid::parse_str(request_id).map_err(|_| {
+        let mut violations = Violations::default();
+        let message = "not a UUID; leave it out, or send a fresh UUID";
+        violations.push("request_id", Reason::InvalidValue, message);
+        violations.into()
+    })
+}
+
+/// Results that are taken over are left out: they may grow between two copies of a request.
+fn digest(workflow: &Workflow, forked: Option<&Forked>) -> Vec<u8> {
+    let mut digest = Sha256::new_with_prefix(serde_json::to_vec(workflow).unwrap_or_default());
+    if let Some(forked) = forked {
+        digest.update(format!("\0{}\0{}", forked.from, forked.stage));
+    }
+    digest.finalize().to_vec()
 }

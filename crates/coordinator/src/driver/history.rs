@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use mahavishnu_bus::Trace;
 use mahavishnu_bus::log::Stored;
-use mahavishnu_core::execution::{Record, State, Void, Wait};
+use mahavishnu_core::execution::{Fact, Record, State, Void, Wait};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_proto::{public, v1};
 use mahavishnu_telemetry::context;
@@ -81,6 +81,12 @@ impl History {
         }
     }
 
+    /// The tail has passed the last decision, which is at `position`: if it is not folded, it cannot be read.
+    pub fn decided_at_least(&self, position: u64) {
+        self.with_folded(|folded| folded.state.decided = folded.state.decided.max(position));
+        self.position.send_modify(|_| {});
+    }
+
     /// Ends the load: `read` is what the log held, and the tail has passed all of it.
     pub fn loaded(&self, read: Vec<Stored>) {
         let position = self.with_folded(|folded| {
@@ -145,7 +151,8 @@ impl Folded {
         if self.trace.is_empty() {
             self.trace = stored.trace;
         }
-        if void.is_none() && public::changes_summary(&stored.record.fact) {
+        let lost = matches!(stored.record.fact, Fact::TaskUnreadable(_));
+        if lost || void.is_none() && public::changes_summary(&stored.record.fact) {
             self.summary_due = stored.record.position;
         }
         self.events.push(Numbered { record: stored.record, void });

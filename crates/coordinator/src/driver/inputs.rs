@@ -127,7 +127,10 @@ impl Driver {
                             self.drop_timers(history).await;
                         }
                     }
-                    Err(Error::Conflict) => advance.refused(),
+                    Err(Error::Conflict) => {
+                        advance.refused();
+                        self.pass_unreadable(history).await?;
+                    }
                     Err(error) => return Err(error),
                 },
                 Step::Wait(wait) => history.folded(wait).await,
@@ -135,6 +138,14 @@ impl Driver {
             }
         }
         summary::put(&self.bus, history).await
+    }
+
+    /// Somebody else stored a message under the condition. If it is none that can be read, no fold will ever tell of it.
+    async fn pass_unreadable(&self, history: &History) -> Result<()> {
+        let last = self.bus.last_decision(&history.id).await?;
+        self.histories.passed(last).await;
+        history.decided_at_least(last);
+        Ok(())
     }
 
     /// Timers that are left would fire in vain, and be kept as void events.

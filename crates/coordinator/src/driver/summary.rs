@@ -2,21 +2,26 @@
 
 use mahavishnu_bus::summaries::Kind;
 use mahavishnu_bus::{Bus, Result};
-use mahavishnu_core::execution::{Fact, Void};
+use mahavishnu_core::execution::{Fact, Failed};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_proto::v1::approval::State as Approval;
 use mahavishnu_proto::{json, public, v1, wire};
 use prost::Message as _;
 
-use super::{Folded, History};
+use super::history::{Folded, History, Numbered};
 
 /// Writes the summaries anew, if something that they show has changed.
 pub async fn put(bus: &Bus, history: &History) -> Result<()> {
-    let (execution, approvals, position) = {
+    let (execution, approvals, letters, position) = {
         let due = history.with_folded(|folded| {
             (folded.summary_due > folded.summary_put).then(|| {
                 let execution = public::execution(&history.id, &folded.state, false);
-                (execution, approvals(&history.id, folded), folded.summary_due)
+                (
+                    execution,
+                    approvals(&history.id, folded),
+                    dead_letters(&history.id, folded),
+                    folded.summary_due,
+                )
             })
         });
         let Some(due) = due else { return Ok(()) };
@@ -24,6 +29,10 @@ pub async fn put(bus: &Bus, history: &History) -> Result<()> {
     };
     for approval in approvals {
         bus.put_summary(Kind::Approval, &approval.id, approval.encode_to_vec(), position).await?;
+    }
+    for letter in letters {
+        let letter = v1::DeadLetter { task: None, ..letter };
+        bus.put_summary(Kind::DeadLetter, &letter.id, letter.encode_to_vec(), position).await?;
     }
     bus.put_summary(Kind::Execution, history.id.as_str(), execution.encode_to_vec(), position).await?;
     history.with_folded(|folded| folded.summary_put = folded.summary_put.max(position));
@@ -76,14 +85,55 @@ pub fn approvals(id: &ExecutionId, folded: &Folded) -> Vec<v1::Approval> {
     all
 }
 
+/// Every task of the execution that was given up, in order.
+pub fn dead_letters(id: &ExecutionId, folded: &Folded) -> Vec<v1::DeadLetter> {
+    let letter = |(n, numbered): (usize, &Numbered)| {
+        let (error, origin, deliveries) = match &numbered.record.fact {
+            Fact::Failed(failed) if failed.error.is_dead_letter() && numbered.void.is_none() => {
+                (&failed.error, Some(&failed.origin), failed.origin.delivery)
+            }
+            Fact::TaskUnreadable(unreadable) => (&unreadable.error, None, unreadable.delivery),
+            _ => return None,
+        };
+        let task = folded.events.iter().find_map(|event| match (&event.record.fact, &numbered.record.fact) {
+            (Fact::Scheduled(task), Fact::Failed(Failed { origin, .. })) => {
+                let same = (&task.stage, task.attempt, task.resume)
+                    == (&origin.stage, origin.attempt, origin.resume);
+                same.then_some(task)
+            }
+            (Fact::Scheduled(task), Fact::TaskUnreadable(unreadable)) => {
+                (event.record.position == unreadable.position).then_some(task)
+            }
+            _ => None,
+        });
+        Some(v1::DeadLetter {
+            id: format!("{id}.{}", n + 1),
+            state: v1::dead_letter::State::Open.into(),
+            execution_id: id.to_string(),
+            stage_id: task.map(|task| task.stage.to_string()).unwrap_or_default(),
+            engine: task.map(|task| task.engine.to_string()).unwrap_or_default(),
+            attempt: task.map(|task| task.attempt).unwrap_or_default(),
+            error: Some(public::error(error)),
+            deliveries,
+            worker_id: origin.map(|origin| origin.worker.to_string()).unwrap_or_default(),
+            create_time: Some(wire::timestamp(numbered.record.time)),
+            redriven_as: String::new(),
+            task: task.map(|task| json::to_struct(&task.task)),
+        })
+    };
+    folded.events.iter().enumerate().filter_map(letter).collect()
+}
+
 fn expire(approvals: &mut [v1::Approval]) {
     for approval in approvals.iter_mut().filter(|approval| approval.state() == Approval::Pending) {
         approval.set_state(Approval::Expired);
     }
 }
 
-/// Whether a decision at `position` took effect; `None` when it is not there.
-pub fn took_effect(folded: &Folded, position: u64) -> Option<Result<(), Void>> {
-    let numbered = folded.events.iter().rev().find(|numbered| numbered.record.position == position)?;
-    Some(numbered.void.map_or(Ok(()), Err))
+/// Whether a decision of this request took effect, whichever copy of it did.
+pub fn decision_counted(folded: &Folded, request_id: &str) -> bool {
+    folded.events.iter().any(|numbered| {
+        let own = matches!(&numbered.record.fact, Fact::Decided(decided) if decided.request_id == request_id);
+        own && numbered.void.is_none()
+    })
 }

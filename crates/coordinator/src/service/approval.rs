@@ -62,6 +62,7 @@ impl ApprovalService for Api {
             reason: request.reason,
             decided_by: request.decided_by,
             values: request.values.map(json::from_struct).unwrap_or_default(),
+            request_id: request.request_id,
         };
         let approval = self.app.decide(&request.id, decision, &trace).await?;
         Ok(Response::new(DecideApprovalResponse { approval: Some(approval) }))

@@ -5,15 +5,16 @@ use futures::stream::BoxStream;
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_proto::v1::execution_service_server::ExecutionService;
 use mahavishnu_proto::v1::{
-    CancelExecutionRequest, CancelExecutionResponse, GetExecutionRequest, GetExecutionResponse,
-    ListExecutionsRequest, ListExecutionsResponse, StartExecutionRequest, StartExecutionResponse,
+    CancelExecutionRequest, CancelExecutionResponse, ForkExecutionRequest, ForkExecutionResponse,
+    GetExecutionRequest, GetExecutionResponse, ListExecutionsRequest, ListExecutionsResponse,
+    RetryExecutionRequest, RetryExecutionResponse, StartExecutionRequest, StartExecutionResponse,
     WatchExecutionRequest, WatchExecutionResponse,
 };
-use mahavishnu_proto::{public, v1, wire};
+use mahavishnu_proto::{json, public, v1, wire};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, trace};
-use crate::app::{Error, ExecutionFilter, Page};
+use crate::app::{Changes, Error, ExecutionFilter, Page};
 
 #[async_trait]
 impl ExecutionService for Api {
@@ -71,6 +72,31 @@ impl ExecutionService for Api {
         let request = request.into_inner();
         let history = self.app.cancel(&request.id, &request.reason, "a client", &trace).await?;
         Ok(Response::new(CancelExecutionResponse { execution: Some(self.app.describe(&history)) }))
+    }
+
+    async fn retry_execution(
+        &self,
+        request: Request<RetryExecutionRequest>,
+    ) -> Result<Response<RetryExecutionResponse>, Status> {
+        let trace = trace(&request);
+        let history = self.app.retry(&request.into_inner().id, &trace).await?;
+        Ok(Response::new(RetryExecutionResponse { execution: Some(self.app.describe(&history)) }))
+    }
+
+    async fn fork_execution(
+        &self,
+        request: Request<ForkExecutionRequest>,
+    ) -> Result<Response<ForkExecutionResponse>, Status> {
+        let trace = trace(&request);
+        let request = request.into_inner();
+        let changes = Changes {
+            from_stage: request.from_stage,
+            input: request.input.map(json::from_struct).unwrap_or_default(),
+            engine: request.engine,
+            task: request.task.map(json::from_struct),
+        };
+        let history = self.app.fork(&request.id, changes, &request.request_id, &trace).await?;
+        Ok(Response::new(ForkExecutionResponse { execution: Some(self.app.describe(&history)) }))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod approval;
 mod artifact;
+mod dead_letter;
 mod execution;
 mod orchestrator;
 mod status;
@@ -14,6 +15,7 @@ use anyhow::Context as _;
 use mahavishnu_bus::Trace;
 use mahavishnu_proto::v1::approval_service_server::ApprovalServiceServer;
 use mahavishnu_proto::v1::artifact_service_server::ArtifactServiceServer;
+use mahavishnu_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use mahavishnu_proto::v1::execution_service_server::ExecutionServiceServer;
 use mahavishnu_proto::v1::orchestrator_service_server::OrchestratorServiceServer;
 use mahavishnu_telemetry::context::{self, FromHttp};
@@ -55,6 +57,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
         .add_service(OrchestratorServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ExecutionServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ApprovalServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
+        .add_service(DeadLetterServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ArtifactServiceServer::new(api).max_decoding_message_size(MAX_REQUEST));
     // Before the first call: a service without a status does not exist to a health check.
     set_health(&health, app.bus.is_connected()).await;
@@ -91,11 +94,13 @@ async fn set_health(health: &HealthReporter, serving: bool) {
         health.set_serving::<ExecutionServiceServer<Api>>().await;
         health.set_serving::<ApprovalServiceServer<Api>>().await;
         health.set_serving::<ArtifactServiceServer<Api>>().await;
+        health.set_serving::<DeadLetterServiceServer<Api>>().await;
     } else {
         health.set_not_serving::<OrchestratorServiceServer<Api>>().await;
         health.set_not_serving::<ExecutionServiceServer<Api>>().await;
         health.set_not_serving::<ApprovalServiceServer<Api>>().await;
         health.set_not_serving::<ArtifactServiceServer<Api>>().await;
+        health.set_not_serving::<DeadLetterServiceServer<Api>>().await;
     }
     // The empty name stands for the whole server.
     let whole =

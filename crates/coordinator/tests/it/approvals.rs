@@ -1,6 +1,7 @@
 //! Decisions of people.
 
 use mahavishnu_bus::tasks::Delivery;
+use mahavishnu_core::execution::{Decided, Fact};
 use v1::approval::State;
 
 use super::*;
@@ -12,7 +13,17 @@ async fn list(coordinator: &Coordinator, states: &[State]) -> Vec<v1::Approval> 
 }
 
 async fn decide(coordinator: &Coordinator, id: &str, by: &str) -> Result<v1::Approval, Status> {
+    decide_as(coordinator, id, by, "").await
+}
+
+async fn decide_as(
+    coordinator: &Coordinator,
+    id: &str,
+    by: &str,
+    request_id: &str,
+) -> Result<v1::Approval, Status> {
     let request = v1::DecideApprovalRequest {
+        request_id: request_id.into(),
         id: id.into(),
         approved: true,
         reason: "looks right".into(),
@@ -118,6 +129,48 @@ async fn of_two_people_on_two_replicas_one_decides() {
         assert_eq!(lines.iter().filter(|line| line.starts_with("resumed")).count(), 1, "{lines:?}");
         assert_eq!(get(&second, &ids[0]).await.decided_by, won.decided_by);
     }
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_as_the_first_was() {
+    let (nats, first) = start().await;
+    let second = Coordinator::start(&nats).await;
+    let worker = Worker::join(&nats).await;
+    let (a, ids) = pause(&first, &worker).await;
+    let request = "7a4d3f62-6a4e-4f2e-8a3c-0a9f0b7c5d21";
+    // The answer was lost; another replica is asked.
+    let decided = decide_as(&first, &ids[0], "ada", request).await.unwrap();
+    assert_eq!(decide_as(&second, &ids[0], "ada", request).await.unwrap(), decided);
+    let other = decide_as(&second, &ids[1], "ada", request).await;
+    refused(other, Code::AlreadyExists, "REQUEST_ID_REUSED");
+    refused(decide(&second, &ids[0], "ada").await, Code::FailedPrecondition, "APPROVAL_NOT_PENDING");
+    refused(decide_as(&first, &ids[0], "x", "no uuid").await, Code::InvalidArgument, "INVALID_VALUE");
+    worker.complete("a", json!({})).await;
+    let lines = kinds(&second.watch(a.execution.as_str(), 0).await);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("decided")).count(), 1, "{lines:?}");
+}
+
+/// The log stored one decision twice, because the acknowledgement of the first copy was lost.
+#[tokio::test]
+async fn a_decision_that_is_stored_twice_counted() {
+    let (nats, coordinator) = start().await;
+    let worker = Worker::join(&nats).await;
+    let (a, ids) = pause(&coordinator, &worker).await;
+    let request = "7a4d3f62-6a4e-4f2e-8a3c-0a9f0b7c5d22";
+    let fact = Fact::Decided(Decided {
+        stage: a.task.stage.clone(),
+        attempt: 1,
+        resume: 0,
+        question: 0,
+        approved: true,
+        reason: String::new(),
+        decided_by: "ada".into(),
+        values: object(json!({})),
+        request_id: request.into(),
+    });
+    worker.input(&a, &fact).await;
+    let approval = decide_as(&coordinator, &ids[0], "ada", request).await.unwrap();
+    assert_eq!(approval.state(), State::Approved);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use mahavishnu_coordinator::Options;
 use mahavishnu_proto::v1::approval_service_client::ApprovalServiceClient;
 use mahavishnu_proto::v1::artifact_service_client::ArtifactServiceClient;
+use mahavishnu_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use mahavishnu_proto::v1::execution_service_client::ExecutionServiceClient;
 use mahavishnu_proto::v1::orchestrator_service_client::OrchestratorServiceClient;
 use tokio::runtime::{Builder, Runtime};
@@ -71,6 +72,10 @@ impl Coordinator {
 
     pub fn approvals(&self) -> ApprovalServiceClient<Channel> {
         ApprovalServiceClient::new(self.channel())
+    }
+
+    pub fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
+        DeadLetterServiceClient::new(self.channel())
     }
 
     pub fn artifacts(&self) -> ArtifactServiceClient<Channel> {

@@ -6,8 +6,10 @@
 mod approvals;
 mod artifacts;
 mod coordinator;
+mod dead_letters;
 mod edge;
 mod events;
+mod fork;
 mod limits;
 mod lists;
 mod requests;

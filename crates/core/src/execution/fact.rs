@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::id::{ArtifactId, EngineName, StageId, WorkerId};
+use crate::id::{ArtifactId, EngineName, ExecutionId, StageId, WorkerId};
 use crate::workflow::Workflow;
 
 /// A JSON object: tasks, outputs, state values.
@@ -37,6 +37,8 @@ pub enum Fact {
     Completed(Completed),
     /// Input: an attempt failed.
     Failed(Failed),
+    /// Input: a task message that no worker could read; they gave it up.
+    TaskUnreadable(TaskUnreadable),
     /// Input: an attempt waits for people.
     Paused(Paused),
     /// Input: a person decided.
@@ -93,6 +95,28 @@ pub struct Accepted {
     pub digest: Vec<u8>,
     /// What the plan remarks.
     pub notes: Vec<String>,
+    /// What it takes over from another execution.
+    pub forked: Option<Forked>,
+}
+
+/// What an execution takes over from another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forked {
+    /// The other execution.
+    pub from: ExecutionId,
+    /// The stage from which this one goes its own way.
+    pub stage: StageId,
+    /// How the stages ended that are not run again.
+    pub results: BTreeMap<StageId, Ended>,
+}
+
+/// How a stage ended that stages after it may build on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// With this output.
+    Completed(Arc<Object>),
+    /// Without having run, for this reason.
+    Skipped(String),
 }
 
 /// Which attempt a worker's message is about.
@@ -143,6 +167,17 @@ pub struct Failed {
     pub error: Failure,
 }
 
+/// A task message that no worker could read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskUnreadable {
+    /// Where the message is in the log.
+    pub position: u64,
+    /// How often it was delivered.
+    pub delivery: u32,
+    /// What is wrong with it.
+    pub error: Failure,
+}
+
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
@@ -160,6 +195,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Reason: the task was delivered again and again, and no worker survived it.
+    pub const EXHAUSTED: &str = "DELIVERIES_EXHAUSTED";
+    /// Reason: no worker could read the task.
+    pub const UNREADABLE: &str = "TASK_UNREADABLE";
+
     /// A failure that no further attempt can mend.
     pub fn terminal(reason: &str, message: impl Into<String>) -> Self {
         Self {
@@ -169,6 +209,11 @@ impl Failure {
             traceback: String::new(),
             field: String::new(),
         }
+    }
+
+    /// The task itself is given up: no worker survived it, or none could read it.
+    pub fn is_dead_letter(&self) -> bool {
+        [Self::EXHAUSTED, Self::UNREADABLE].contains(&self.reason.as_str())
     }
 
     /// A failure that may pass.
@@ -218,6 +263,8 @@ pub struct Decided {
     pub decided_by: String,
     /// Values for the stage's state.
     pub values: Object,
+    /// Which request said so, to tell its repetition from another's.
+    pub request_id: String,
 }
 
 /// An internal delay. Its schedule lives outside the history; only its firing is a fact.
@@ -306,6 +353,7 @@ impl Fact {
             Self::ExecutionFailed { stage, .. } => stage.as_ref(),
             Self::Accepted(_)
             | Self::CancelRequested { .. }
+            | Self::TaskUnreadable(_)
             | Self::TimerFired(Timer::Deadline)
             | Self::ExecutionCompleted
             | Self::ExecutionCancelled { .. } => None,

@@ -5,6 +5,7 @@
 //! | `Scheduled` | always (the log's condition ordered it) | `Scheduled` |
 //! | `Completed`, `Failed`, `Paused` | its attempt and resume are the current ones and none of the three came before | `Completed`, `Failed`, `Paused` |
 //! | `Started` | its attempt and resume are the current ones and it has no result | unchanged, and it has begun |
+//! | `TaskUnreadable` | the message is the stage's present task, and it has no result | `Failed` |
 //! | `Progressed` | its attempt is the current one | unchanged |
 //! | `Decided` | the stage is paused with this attempt and resume, and has the question | `Decided` |
 //! | `TimerFired(Retry)` | the stage failed, in back-off or not yet, and this is its next attempt | `Due` |
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::fact::{Accepted, Decided, Fact, Failure, Object, Origin, Paused, Record, Timer};
+use super::fact::{Accepted, Decided, Ended, Fact, Failure, Object, Origin, Paused, Record, Timer};
 use crate::id::{StageId, WorkerId};
 use crate::workflow::{Stage, Workflow};
 
@@ -117,10 +118,12 @@ pub struct StageState {
     pub phase: Phase,
     /// When the present attempt first began, as far as the history tells, and which worker has it.
     pub started: Option<(DateTime<Utc>, WorkerId)>,
+    /// The position of its present task; 0 before the first.
+    pub task: u64,
 }
 
 impl StageState {
-    const NEW: Self = Self { attempt: 0, resume: 0, phase: Phase::Pending, started: None };
+    const NEW: Self = Self { attempt: 0, resume: 0, phase: Phase::Pending, started: None, task: 0 };
 
     /// It has ended, rightly: stages that need it may start.
     pub fn is_settled(&self) -> bool {
@@ -181,6 +184,22 @@ impl State {
     /// A stage by id.
     pub fn stage(&self, id: &StageId) -> Option<&StageState> {
         self.stages.get(self.index(id)?)
+    }
+
+    /// The stage whose present task is at this position.
+    pub fn stage_of_task(&self, position: u64) -> Option<(&Stage, &StageState)> {
+        self.iter().find(|(_, now)| now.task == position)
+    }
+
+    /// How the stages ended that have, rightly: what an execution that goes on from here may take over.
+    pub fn ended(&self) -> BTreeMap<StageId, Ended> {
+        self.iter()
+            .filter_map(|(stage, now)| match &now.phase {
+                Phase::Completed(output) => Some((stage.id.clone(), Ended::Completed(Arc::clone(output)))),
+                Phase::Skipped(reason) => Some((stage.id.clone(), Ended::Skipped(reason.clone()))),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Each stage with its definition.
@@ -296,12 +315,27 @@ impl State {
                 self.created = Some(record.time);
                 self.stages = vec![StageState::NEW; accepted.workflow.stages.len()];
                 self.accepted = Some(accepted.clone());
+                for (id, ended) in accepted.forked.iter().flat_map(|forked| &forked.results) {
+                    self.stage_mut(id)?.phase = match ended {
+                        Ended::Completed(output) => Phase::Completed(Arc::clone(output)),
+                        Ended::Skipped(reason) => Phase::Skipped(reason.clone()),
+                    };
+                }
                 Ok(())
             }
             Fact::Started(origin) => {
                 let stage = self.running(origin)?;
                 let since = stage.started.take().map_or(record.time, |(since, _)| since);
                 stage.started = Some((since, origin.worker.clone()));
+                Ok(())
+            }
+            Fact::TaskUnreadable(unreadable) => {
+                let of = |stage: &&mut StageState| stage.task == unreadable.position;
+                let stage = self.stages.iter_mut().find(of).ok_or(Void::Unknown)?;
+                if stage.phase != Phase::Scheduled {
+                    return Err(Void::DuplicateResult);
+                }
+                stage.phase = Phase::Failed(unreadable.error.clone(), record.time);
                 Ok(())
             }
             Fact::Progressed(progressed) => self.current(&progressed.origin).map(drop),
@@ -344,7 +378,13 @@ impl State {
             Fact::Scheduled(task) => {
                 let stage = self.stage_mut(&task.stage)?;
                 let (attempt, resume) = (task.attempt, task.resume);
-                *stage = StageState { attempt, resume, phase: Phase::Scheduled, started: None };
+                *stage = StageState {
+                    attempt,
+                    resume,
+                    phase: Phase::Scheduled,
+                    started: None,
+                    task: record.position,
+                };
                 Ok(())
             }
             Fact::Skipped { stage, reason } => {

@@ -49,7 +49,12 @@ fn second(n: u64) -> DateTime<Utc> {
 }
 
 fn accepted(workflow: &Arc<Workflow>) -> Fact {
-    Fact::Accepted(Accepted { workflow: Arc::clone(workflow), digest: vec![1], notes: Vec::new() })
+    Fact::Accepted(Accepted {
+        workflow: Arc::clone(workflow),
+        digest: vec![1],
+        notes: Vec::new(),
+        forked: None,
+    })
 }
 
 fn origin(stage: &str, attempt: u32, resume: u32) -> Origin {
@@ -93,6 +98,7 @@ fn decided(stage: &str, attempt: u32, resume: u32, question: u32) -> Fact {
         reason: "looks right".into(),
         decided_by: "ada".into(),
         values: object(json!({"n": 1})),
+        request_id: String::new(),
     })
 }
 

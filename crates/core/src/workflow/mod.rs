@@ -17,7 +17,7 @@ mod reads;
 pub mod task;
 mod texts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -196,6 +196,20 @@ impl RetryPolicy {
 }
 
 impl Workflow {
+    /// The stages that need this one, themselves or through others, and itself.
+    pub fn from(&self, id: &StageId) -> BTreeSet<StageId> {
+        let mut found = BTreeSet::from([id.clone()]);
+        loop {
+            let before = found.len();
+            let more = self.stages.iter().filter(|stage| stage.needs.iter().any(|need| found.contains(need)));
+            let more: Vec<_> = more.map(|stage| stage.id.clone()).collect();
+            found.extend(more);
+            if found.len() == before {
+                return found;
+            }
+        }
+    }
+
     /// The stage with this id.
     pub fn stage(&self, id: &StageId) -> Option<&Stage> {
         self.stages.iter().find(|stage| &stage.id == id)

@@ -4,6 +4,7 @@ use mahavishnu_core::execution::{Fact, Origin, Record, State, Timer, Void};
 use mahavishnu_core::id::ExecutionId;
 use v1::event::Kind;
 
+use super::execution::{forked_from, taken_over};
 use super::{error, pending};
 use crate::{json, v1, wire};
 
@@ -15,12 +16,19 @@ pub fn event(
     void: Option<Void>,
     state: &State,
 ) -> v1::Event {
+    let (stage, attempt) = match &record.fact {
+        Fact::TaskUnreadable(unreadable) => match state.stage_of_task(unreadable.position) {
+            Some((stage, now)) => (Some(&stage.id), now.attempt),
+            None => (None, 0),
+        },
+        fact => (fact.stage(), fact.attempt()),
+    };
     v1::Event {
         execution_id: id.to_string(),
         sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
         time: Some(wire::timestamp(record.time)),
-        stage_id: record.fact.stage().map(ToString::to_string).unwrap_or_default(),
-        attempt: record.fact.attempt(),
+        stage_id: stage.map(ToString::to_string).unwrap_or_default(),
+        attempt,
         ephemeral: false,
         void_reason: void.map(Void::code).unwrap_or_default().to_owned(),
         kind: Some(kind(id, record, state)),
@@ -38,10 +46,16 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
                     id: stage.id.to_string(),
                     engine: stage.engine.to_string(),
                     needs: stage.needs.iter().map(ToString::to_string).collect(),
+                    reused: taken_over(accepted, &stage.id),
                 })
                 .collect(),
             notes: accepted.notes.clone(),
             trace_id: String::new(),
+            forked_from: forked_from(accepted),
+        }),
+        Fact::TaskUnreadable(unreadable) => Kind::StageFailed(v1::StageFailed {
+            error: Some(error(&unreadable.error)),
+            ..v1::StageFailed::default()
         }),
         Fact::Started(origin) => Kind::StageStarted(v1::StageStarted {
             worker_id: origin.worker.to_string(),

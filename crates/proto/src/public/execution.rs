@@ -1,6 +1,6 @@
 //! The state of an execution as a public resource, and the ids of its approvals.
 
-use mahavishnu_core::execution::{End, Fact, Paused, Phase, StageState, State};
+use mahavishnu_core::execution::{Accepted, End, Fact, Paused, Phase, StageState, State};
 use mahavishnu_core::id::{ExecutionId, StageId};
 use mahavishnu_core::workflow::{Stage, Workflow};
 use prost_types::Struct;
@@ -102,8 +102,22 @@ pub fn execution(id: &ExecutionId, state: &State, full: bool) -> v1::Execution {
         end_time: ended.map(wire::timestamp),
         output: (full && public == Public::Completed).then(|| outputs(state)),
         error: failure,
+        forked_from: state.accepted.as_ref().and_then(forked_from),
         last_sequence: if full { i64::try_from(state.sequence).unwrap_or(i64::MAX) } else { 0 },
     }
+}
+
+/// Where an execution comes from that goes on from another one.
+pub(super) fn forked_from(accepted: &Accepted) -> Option<v1::ForkedFrom> {
+    accepted.forked.as_ref().map(|forked| v1::ForkedFrom {
+        execution_id: forked.from.to_string(),
+        stage_id: forked.stage.to_string(),
+    })
+}
+
+/// Whether the stage's result is another execution's.
+pub(super) fn taken_over(accepted: &Accepted, stage: &StageId) -> bool {
+    accepted.forked.as_ref().is_some_and(|forked| forked.results.contains_key(stage))
 }
 
 fn status(id: &ExecutionId, stage: &Stage, now: &StageState, whole: &State) -> v1::StageStatus {
@@ -112,6 +126,7 @@ fn status(id: &ExecutionId, stage: &Stage, now: &StageState, whole: &State) -> v
         engine: stage.engine.to_string(),
         attempt: now.attempt,
         needs: stage.needs.iter().map(ToString::to_string).collect(),
+        reused: whole.accepted.as_ref().is_some_and(|accepted| taken_over(accepted, &stage.id)),
         ..v1::StageStatus::default()
     };
     let ended = whole.end.is_some();
@@ -154,7 +169,8 @@ fn status(id: &ExecutionId, stage: &Stage, now: &StageState, whole: &State) -> v
     status
 }
 
-fn workflow(workflow: &Workflow) -> v1::Workflow {
+/// A checked workflow, for clients.
+pub fn workflow(workflow: &Workflow) -> v1::Workflow {
     v1::Workflow {
         stages: workflow
             .stages

@@ -5,6 +5,7 @@ mod execution;
 mod workflow;
 
 pub use event::event;
+pub use execution::workflow;
 pub use execution::{ApprovalRef, approval_id, changes_summary, execution, pending};
 pub use workflow::draft;
 

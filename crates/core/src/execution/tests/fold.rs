@@ -131,6 +131,43 @@ fn the_limit_counts_from_the_first_start_and_only_while_the_attempt_has_no_resul
 }
 
 #[test]
+fn a_task_that_cannot_be_read_fails_the_stage_whose_present_task_it_is() {
+    let mut log = scheduled(&[stage("a", &[]), stage("b", &[])]);
+    let unreadable = |position| {
+        let error = Failure::terminal(Failure::UNREADABLE, "no worker can read it");
+        Fact::TaskUnreadable(TaskUnreadable { position, delivery: 6, error })
+    };
+    let of_b = log.records.last().unwrap().position;
+    assert_eq!(log.add(unreadable(of_b + 1)), Some(Void::Unknown));
+    assert_eq!(log.add(unreadable(of_b)), None);
+    assert_eq!(log.add(unreadable(of_b)), Some(Void::DuplicateResult));
+    assert_eq!(log.phase("a"), &Phase::Scheduled);
+    assert_eq!(log.settle(), ["failed TASK_UNREADABLE"]);
+}
+
+#[test]
+fn what_is_taken_over_is_not_run_and_what_needs_it_is() {
+    let stages =
+        json!({"stages": [stage("a", &[]), stage("b", &[]), stage("c", &["a"]), stage("d", &["b", "c"])]});
+    let workflow = workflow(&stages);
+    let results = [
+        (stage_id("a"), Ended::Completed(Arc::new(object(json!({"n": 1}))))),
+        (stage_id("b"), Ended::Skipped("why not".into())),
+    ];
+    let forked = Forked { from: execution(), stage: stage_id("c"), results: results.into() };
+    let mut log = Log::default();
+    let accepted = Accepted { workflow, digest: vec![1], notes: Vec::new(), forked: Some(forked) };
+    assert_eq!(log.add(Fact::Accepted(accepted)), None);
+    assert_eq!(log.settle(), ["c.1.0"]);
+    assert_eq!(log.task().dependencies[&stage_id("a")], Arc::new(object(json!({"n": 1}))));
+    log.add(completed("c", 1, json!({})));
+    assert_eq!(log.settle(), ["d.1.0"]);
+    assert_eq!(log.add(completed("a", 1, json!({}))), Some(Void::StaleAttempt));
+    log.add(completed("d", 1, json!({})));
+    assert_eq!(log.settle(), ["completed"]);
+}
+
+#[test]
 fn nothing_counts_after_the_end() {
     let mut log = scheduled(&[stage("a", &[]), stage("b", &[])]);
     log.add(failed("a", 1, Failure::terminal("BROKEN", "for good")));

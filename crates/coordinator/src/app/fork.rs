@@ -1,0 +1,123 @@
+//! Executions that go on from others.
+//!
+//! Invariant: an execution that has ended stays as it is. What goes on from it is another one, which holds the results
+//! that it takes over, so it needs the first no more.
+
+use std::sync::Arc;
+
+use mahavishnu_bus::Trace;
+use mahavishnu_core::execution::{End, Forked, Object, State};
+use mahavishnu_core::id::{ExecutionId, StageId};
+use mahavishnu_core::violation::{Reason, Violations};
+use mahavishnu_core::workflow::Workflow;
+use mahavishnu_proto::{json, public};
+
+use super::start::{continuation, execution_id};
+use super::{App, Error, Result};
+use crate::driver::History;
+
+/// What is to be different.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The stage from which it is.
+    pub from_stage: String,
+    /// Members of the input that replace others or are new.
+    pub input: Object,
+    /// Another engine for the stage; empty for the same.
+    pub engine: String,
+    /// Another task for the stage.
+    pub task: Option<Object>,
+}
+
+impl App {
+    /// Continues an execution that did not complete; the same one for whoever asks again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] while it runs, or when it completed.
+    pub async fn retry(&self, id: &str, trace: &Trace) -> Result<Arc<History>> {
+        let source = self.find(id).await?;
+        let next = continuation(&source.id)?;
+        let (workflow, forked) = source.with_folded(|folded| continued(&source.id, &folded.state))?;
+        self.accept(&next, "", workflow, Some(forked), trace).await
+    }
+
+    /// The execution that continues this one, if somebody asked for it.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn continued_by(&self, id: &ExecutionId) -> Result<Option<ExecutionId>> {
+        let next = continuation(id)?;
+        Ok(self.bus.exists(&next).await?.then_some(next))
+    }
+
+    /// Starts an execution that goes its own way from a stage on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] with everything that is wrong with the changed workflow;
+    /// [`Error::RequestIdReused`].
+    pub async fn fork(
+        &self,
+        id: &str,
+        changes: Changes,
+        request_id: &str,
+        trace: &Trace,
+    ) -> Result<Arc<History>> {
+        let source = self.find(id).await?;
+        let next = execution_id(request_id)?;
+        let (before, mut results) =
+            source.with_folded(|folded| (folded.state.workflow().map(Arc::clone), folded.state.ended()));
+        let before = before.ok_or_else(|| Error::no_execution(id))?;
+        let stage = stage(&before, &changes.from_stage)?;
+        let anew = before.from(&stage);
+        results.retain(|id, _| !anew.contains(id));
+        let workflow = self.changed(&before, &stage, changes)?;
+        let forked = Forked { from: source.id.clone(), stage, results };
+        self.accept(&next, request_id, workflow, Some(forked), trace).await
+    }
+
+    fn changed(&self, before: &Workflow, stage: &StageId, changes: Changes) -> Result<Workflow> {
+        let mut wanted = public::workflow(before);
+        let mut input = before.input.clone();
+        input.extend(changes.input);
+        wanted.input = Some(json::to_struct(&input));
+        for wanted in wanted.stages.iter_mut().filter(|wanted| wanted.id == stage.as_str()) {
+            if !changes.engine.is_empty() {
+                wanted.r#type.clone_from(&changes.engine);
+            }
+            if let Some(task) = &changes.task {
+                wanted.task = Some(json::to_struct(task));
+            }
+        }
+        Ok(public::draft(Some(wanted))?.check(&*self.registry)?)
+    }
+}
+
+fn continued(id: &ExecutionId, state: &State) -> Result<(Workflow, Forked)> {
+    let refuse = |message: String| Err(Error::Precondition { reason: "NOTHING_TO_RETRY", message });
+    let failed = match &state.end {
+        None => return refuse(format!("{id} has not ended; cancel it first, or fork it")),
+        Some((End::Completed, _)) => {
+            return refuse(format!(
+                "{id} completed; run a part of it anew with: mahavishnu executions fork {id} --from STAGE"
+            ));
+        }
+        Some((End::Failed { stage, .. }, _)) => stage.clone(),
+        Some((End::Cancelled { .. }, _)) => None,
+    };
+    let open = || state.iter().find(|(_, now)| !now.is_settled()).map(|(stage, _)| stage.id.clone());
+    let (Some(workflow), Some(stage)) = (state.workflow(), failed.or_else(open)) else {
+        return refuse(format!("every stage of {id} has ended"));
+    };
+    Ok((Workflow::clone(workflow), Forked { from: id.clone(), stage, results: state.ended() }))
+}
+
+fn stage(workflow: &Workflow, name: &str) -> Result<StageId> {
+    if let Some(stage) = workflow.stages.iter().find(|stage| stage.id.as_str() == name) {
+        return Ok(stage.id.clone());
+    }
+    let names: Vec<_> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
+    let mut violations = Violations::default();
+    let message = format!("name one of the stages: {}", names.join(", "));
+    violations.push("from_stage", Reason::UnknownReference, message);
+    Err(violations.into())
+}
