@@ -124,6 +124,18 @@ impl ExecutionService for Breaking {
     ) -> Result<Response<CancelExecutionResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+    async fn retry_execution(
+        &self,
+        _: Request<RetryExecutionRequest>,
+    ) -> Result<Response<RetryExecutionResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn fork_execution(
+        &self,
+        _: Request<ForkExecutionRequest>,
+    ) -> Result<Response<ForkExecutionResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 /// What came, in words, and what was asked.

@@ -322,6 +322,7 @@ mod tests {
 
     fn accepted() -> Event {
         let stage = |id: &str, engine: &str| AcceptedStage {
+            reused: false,
             id: id.into(),
             engine: engine.into(),
             needs: Vec::new(),

@@ -85,6 +85,13 @@ fn one_accepted_result_each(records: &[Record], voids: &[Option<Void>]) {
                     && settled.insert((origin.stage.clone(), now));
                 assert_eq!(void.is_none(), wanted, "{record:?}");
             }
+            // Also a limit that is used up decides the attempt.
+            Fact::TimerFired(Timer::Timeout { stage, attempt, resume }) => {
+                let now = (*attempt, *resume);
+                let wanted =
+                    !ended && current.get(stage) == Some(&now) && settled.insert((stage.clone(), now));
+                assert_eq!(void.is_none(), wanted, "{record:?}");
+            }
             fact => ended |= fact.is_terminal(),
         }
     }
