@@ -41,6 +41,7 @@ impl Request {
             workflow: Arc::clone(&self.workflow),
             digest: self.digest.clone(),
             notes: Vec::new(),
+            forked: None,
         });
         let same = match env.write(&id, &Write::Accept(fact, self.name.clone()), &format!("trace-{id}")) {
             Reply::Silence => return None,
@@ -94,6 +95,7 @@ pub fn decide(coordinator: &Coordinator, env: &mut Environment) {
         reason: String::new(),
         decided_by: "ada".to_owned(),
         values: Object::new(),
+        request_id: String::new(),
     });
     env.write(&id, &Write::Input(fact), &trace);
 }

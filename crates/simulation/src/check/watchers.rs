@@ -57,7 +57,7 @@ fn kind(fact: &Fact) -> &'static str {
         Fact::Started(_) => "stage_started",
         Fact::Progressed(_) => "stage_progress",
         Fact::Completed(_) => "stage_completed",
-        Fact::Failed(_) => "stage_failed",
+        Fact::Failed(_) | Fact::TaskUnreadable(_) => "stage_failed",
         Fact::Paused(_) => "approval_requested",
         Fact::Decided(_) => "approval_decided",
         Fact::CancelRequested { .. } => "cancellation_requested",

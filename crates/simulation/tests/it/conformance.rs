@@ -40,7 +40,7 @@ fn workflow() -> Arc<Workflow> {
 }
 
 fn accepted() -> Fact {
-    Fact::Accepted(Accepted { workflow: workflow(), digest: vec![1], notes: Vec::new() })
+    Fact::Accepted(Accepted { workflow: workflow(), digest: vec![1], notes: Vec::new(), forked: None })
 }
 
 fn cancel() -> Fact {
