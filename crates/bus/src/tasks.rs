@@ -62,6 +62,33 @@ impl Bus {
     }
 }
 
+/// How a task queue stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Depth {
+    /// Tasks that were never delivered.
+    pub queued: u64,
+    /// Tasks that were delivered, and not acknowledged.
+    pub in_flight: u64,
+    /// The position up to which tasks were delivered.
+    pub delivered: u64,
+}
+
+impl Bus {
+    /// How the queue of an engine stands.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn queue_depth(&self, engine: &EngineName) -> Result<Depth> {
+        let stream = self.history_stream().await?;
+        let info = stream.consumer_info(streams::task_consumer(engine)).await.map_err(Error::new)?;
+        Ok(Depth {
+            queued: info.num_pending,
+            in_flight: u64::try_from(info.num_ack_pending).unwrap_or_default(),
+            delivered: info.delivered.stream_sequence,
+        })
+    }
+}
+
 impl TaskQueue {
     /// Waits for one task; `None` when there was none for a while.
     ///

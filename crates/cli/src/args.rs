@@ -72,6 +72,13 @@ pub enum Command {
     /// Executions: list, look at, watch, cancel, continue, vary
     #[command(subcommand)]
     Executions(Executions),
+    /// Why an execution is where it is, and the command that moves it
+    Explain {
+        /// The execution
+        id: String,
+    },
+    /// What the server is, and what an acknowledged event survives there
+    Info,
     /// Human decisions that stages wait for
     #[command(subcommand)]
     Approvals(Approvals),
@@ -136,6 +143,16 @@ pub enum Durability {
     Process,
     /// A power cut too; on the disk before it is acknowledged
     Power,
+}
+
+impl Durability {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Power => "power",
+        }
+    }
 }
 
 impl From<Durability> for nats::Durability {

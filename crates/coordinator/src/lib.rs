@@ -20,7 +20,7 @@ use mahavishnu_core::engine::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, Level};
 use crate::driver::{Driver, Histories};
 use crate::registry::Workers;
 
@@ -43,6 +43,10 @@ pub struct Options {
     /// Copies of every stream: 1 on one NATS node, 3 on a cluster
     #[arg(long, env = "MAHAVISHNU_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
+    /// The level at which the NATS servers run, as `GetInfo` and the start-up line tell it: `process` with any
+    /// sync_interval, `power` with `sync_interval: always`
+    #[arg(long, env = "MAHAVISHNU_DURABILITY", value_enum, default_value_t)]
+    pub durability: Durability,
     /// How long checkpoints of stages are kept; an approval that waits longer cannot go on
     #[arg(long, env = "MAHAVISHNU_CHECKPOINT_AGE", default_value = "30days", value_parser = humantime::parse_duration)]
     pub checkpoint_age: Duration,
@@ -54,11 +58,34 @@ pub struct Options {
     pub engines: Option<PathBuf>,
 }
 
+/// What an acknowledged event survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Durability {
+    /// The death of any process.
+    #[default]
+    Process,
+    /// A power cut too.
+    Power,
+}
+
+impl Durability {
+    /// As it is told.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Power => "power",
+        }
+    }
+}
+
 /// A whole coordinator process, from these options on.
 pub fn main(options: Options, telemetry: &mahavishnu_telemetry::Options) -> ExitCode {
     mahavishnu_process::serve("mahavishnu-coordinator", telemetry, |_, stop| {
-        let ready = |address: SocketAddr| {
-            mahavishnu_process::say_ready(&serde_json::json!({"ready": "coordinator", "address": address}));
+        let durability = options.durability.as_str();
+        let ready = move |address: SocketAddr| {
+            let said =
+                serde_json::json!({"ready": "coordinator", "address": address, "durability": durability});
+            mahavishnu_process::say_ready(&said);
         };
         run(options, ready, stop)
     })
@@ -92,13 +119,15 @@ pub async fn run(
     let tail = bus.tail().await.context("tail of the history")?;
     let (histories, feeder) = Histories::new(bus.clone(), tail);
     let workers = Workers::default();
-    let app = App::new(bus.clone(), histories.clone(), registry, workers.clone(), stop.clone());
+    let level = Level { durability: options.durability, replicas: options.replicas };
+    let app = App::new(bus.clone(), histories.clone(), registry, workers.clone(), level, stop.clone());
     let driver = Driver::new(bus.clone(), histories);
 
-    let listening = workers.run(bus.clone());
+    let heartbeats = workers.listen(&bus).await.context("heartbeats")?;
+    let listening = workers.run(heartbeats);
     let serving = service::serve(app, listener, stop.clone());
     let driving = driver.run(stop.clone());
-    tracing::info!(%address, "coordinator ready");
+    tracing::info!(%address, durability = level.durability.as_str(), replicas = level.replicas, "coordinator ready");
     ready(address);
     // A part that ends takes the process with it: a coordinator that only looks alive helps nobody.
     let ended = tokio::select! {

@@ -4,36 +4,57 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_bus::{Bus, Error, Result};
 use mahavishnu_core::id::EngineName;
 use mahavishnu_proto::worker::Heartbeat;
 
 /// A worker that is silent for three heartbeats is taken for gone.
 const SILENCE: Duration = Duration::from_secs(6);
+/// A worker that is there answers a request for a heartbeat within this time.
+const ANSWER: Duration = Duration::from_millis(100);
 
 /// The connected workers. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Workers(Arc<Mutex<HashMap<String, (Instant, Heartbeat)>>>);
 
 impl Workers {
-    /// Listens for heartbeats, after asking for one.
+    /// Asks for heartbeats and hears those that come soon, so that nobody who is there is taken for missing.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn listen(&self, bus: &Bus) -> Result<BoxStream<'static, Heartbeat>> {
+        let mut heartbeats = bus.heartbeats().await?;
+        bus.ping_workers().await;
+        let hear = async {
+            while let Some(heartbeat) = heartbeats.next().await {
+                self.hear(heartbeat);
+            }
+        };
+        // It ends by the limit, or with the connection.
+        let _ = tokio::time::timeout(ANSWER, hear).await;
+        Ok(heartbeats)
+    }
+
+    /// Follows the heartbeats.
     ///
     /// # Errors
     /// When the subscription ends, which it does only with the connection.
-    pub async fn run(self, bus: Bus) -> Result<()> {
-        let mut heartbeats = bus.heartbeats().await?;
-        bus.ping_workers().await;
+    pub async fn run(self, mut heartbeats: BoxStream<'static, Heartbeat>) -> Result<()> {
         while let Some(heartbeat) = heartbeats.next().await {
-            let mut workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            workers.retain(|_, (seen, _)| seen.elapsed() < SILENCE);
-            if heartbeat.draining {
-                workers.remove(&heartbeat.worker_id);
-            } else {
-                workers.insert(heartbeat.worker_id.clone(), (Instant::now(), heartbeat));
-            }
+            self.hear(heartbeat);
         }
         Err(Error::NotFound)
+    }
+
+    fn hear(&self, heartbeat: Heartbeat) {
+        let mut workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|_, (seen, _)| seen.elapsed() < SILENCE);
+        if heartbeat.draining {
+            workers.remove(&heartbeat.worker_id);
+        } else {
+            workers.insert(heartbeat.worker_id.clone(), (Instant::now(), heartbeat));
+        }
     }
 
     /// The live workers of an engine.

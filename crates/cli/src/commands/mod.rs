@@ -6,6 +6,7 @@ mod dev;
 mod doctor;
 mod engines;
 mod executions;
+mod explain;
 mod guide;
 mod plan;
 mod recommend;
@@ -72,6 +73,8 @@ async fn dispatch(command: Command, context: &Context, signals: &Signals) -> any
             Command::Engines(_) => engines::list(context).await,
             Command::Executions(args) => executions::run(context, args).await,
             Command::Approvals(args) => approvals::run(context, args).await,
+            Command::Explain { id } => explain::run(context, id).await,
+            Command::Info => explain::info(context).await,
             Command::DeadLetters(args) => dead_letters::run(context, args).await,
             Command::Doctor(args) => doctor::run(context, args).await,
             Command::Completions { shell } => {
@@ -104,6 +107,8 @@ fn name(command: &Command) -> &'static str {
         Command::Executions(_) => "mahavishnu executions",
         Command::Approvals(_) => "mahavishnu approvals",
         Command::DeadLetters(_) => "mahavishnu dead-letters",
+        Command::Explain { .. } => "mahavishnu explain",
+        Command::Info => "mahavishnu info",
         Command::Doctor(_) => "mahavishnu doctor",
         Command::Completions { .. } => "mahavishnu completions",
         Command::Coordinator(_) => "mahavishnu coordinator",

@@ -63,6 +63,9 @@ impl OrchestratorService for Breaking {
     async fn recommend(&self, _: Request<RecommendRequest>) -> Result<Response<RecommendResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+    async fn get_info(&self, _: Request<GetInfoRequest>) -> Result<Response<GetInfoResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
     async fn get_profile(
         &self,
         _: Request<GetProfileRequest>,
@@ -128,6 +131,12 @@ impl ExecutionService for Breaking {
         &self,
         _: Request<RetryExecutionRequest>,
     ) -> Result<Response<RetryExecutionResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn explain_execution(
+        &self,
+        _: Request<ExplainExecutionRequest>,
+    ) -> Result<Response<ExplainExecutionResponse>, Status> {
         Err(Status::unimplemented(""))
     }
     async fn fork_execution(

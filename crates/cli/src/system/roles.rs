@@ -34,6 +34,7 @@ impl Roles<'_> {
     pub fn coordinator(&self) -> anyhow::Result<Spec> {
         let mut base = self.program()?;
         base.args(["--nats", self.nats]);
+        base.args(["--durability", self.args.durability.as_str()]);
         if let Some(file) = &self.context.global.engines_file {
             base.args(["--engines".as_ref(), file.as_os_str()]);
         }

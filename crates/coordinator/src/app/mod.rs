@@ -5,6 +5,7 @@ mod artifacts;
 mod dead_letters;
 mod error;
 mod executions;
+mod explain;
 mod fork;
 mod lists;
 mod start;
@@ -16,6 +17,7 @@ use mahavishnu_bus::Bus;
 use mahavishnu_core::engine::Registry;
 use tokio_util::sync::CancellationToken;
 
+use crate::Durability;
 use crate::driver::Histories;
 use crate::registry::Workers;
 
@@ -24,6 +26,35 @@ pub use error::{Error, Result};
 pub use fork::Changes;
 pub use lists::{ApprovalFilter, ExecutionFilter, Page};
 
+/// How durable the deployment says that its NATS servers are.
+#[derive(Clone, Copy, Debug)]
+pub struct Level {
+    /// What an acknowledged event survives.
+    pub durability: Durability,
+    /// Copies of every stream.
+    pub replicas: usize,
+}
+
+impl Level {
+    /// What can be lost, in a sentence.
+    pub const fn loss_budget(self) -> &'static str {
+        match (self.durability, self.replicas) {
+            (Durability::Process, 0..=1) => {
+                "nothing when processes die; when the machine loses power, what was acknowledged within the sync_interval (two minutes by default); when the disk is lost, everything"
+            }
+            (Durability::Process, _) => {
+                "nothing when processes or a minority of machines die; when a majority loses power at once, what was acknowledged within the sync_interval (two minutes by default)"
+            }
+            (Durability::Power, 0..=1) => {
+                "nothing when processes die or the power fails; when the disk is lost, everything"
+            }
+            (Durability::Power, _) => {
+                "nothing when processes die, the power fails, or a minority of disks is lost"
+            }
+        }
+    }
+}
+
 /// What every use case needs. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -31,6 +62,7 @@ pub struct App {
     pub(crate) histories: Histories,
     pub(crate) registry: Arc<Registry>,
     pub(crate) workers: Workers,
+    pub(crate) level: Level,
     /// Set when the process is to end: streams end, so that clients resume elsewhere.
     pub(crate) draining: CancellationToken,
 }
@@ -42,9 +74,10 @@ impl App {
         histories: Histories,
         registry: Arc<Registry>,
         workers: Workers,
+        level: Level,
         draining: CancellationToken,
     ) -> Self {
-        Self { bus, histories, registry, workers, draining }
+        Self { bus, histories, registry, workers, level, draining }
     }
 
     /// The engines that this deployment knows.

@@ -12,6 +12,6 @@ mod inputs;
 mod summary;
 
 pub use histories::Histories;
-pub use history::History;
+pub use history::{Folded, History, Numbered};
 pub use inputs::Driver;
 pub use summary::{approvals, dead_letters, decision_counted};

@@ -5,10 +5,10 @@ use futures::stream::BoxStream;
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_proto::v1::execution_service_server::ExecutionService;
 use mahavishnu_proto::v1::{
-    CancelExecutionRequest, CancelExecutionResponse, ForkExecutionRequest, ForkExecutionResponse,
-    GetExecutionRequest, GetExecutionResponse, ListExecutionsRequest, ListExecutionsResponse,
-    RetryExecutionRequest, RetryExecutionResponse, StartExecutionRequest, StartExecutionResponse,
-    WatchExecutionRequest, WatchExecutionResponse,
+    CancelExecutionRequest, CancelExecutionResponse, ExplainExecutionRequest, ExplainExecutionResponse,
+    ForkExecutionRequest, ForkExecutionResponse, GetExecutionRequest, GetExecutionResponse,
+    ListExecutionsRequest, ListExecutionsResponse, RetryExecutionRequest, RetryExecutionResponse,
+    StartExecutionRequest, StartExecutionResponse, WatchExecutionRequest, WatchExecutionResponse,
 };
 use mahavishnu_proto::{json, public, v1, wire};
 use tonic::{Request, Response, Status, async_trait};
@@ -81,6 +81,13 @@ impl ExecutionService for Api {
         let trace = trace(&request);
         let history = self.app.retry(&request.into_inner().id, &trace).await?;
         Ok(Response::new(RetryExecutionResponse { execution: Some(self.app.describe(&history)) }))
+    }
+
+    async fn explain_execution(
+        &self,
+        request: Request<ExplainExecutionRequest>,
+    ) -> Result<Response<ExplainExecutionResponse>, Status> {
+        Ok(Response::new(self.app.explain(&request.into_inner().id).await?))
     }
 
     async fn fork_execution(

@@ -8,9 +8,10 @@ use mahavishnu_core::workflow::plan;
 use mahavishnu_core::{engine, recommendation, selection};
 use mahavishnu_proto::v1::orchestrator_service_server::OrchestratorService;
 use mahavishnu_proto::v1::{
-    ExecuteRequest, ExecuteResponse, GetGuideRequest, GetGuideResponse, GetProfileRequest,
-    GetProfileResponse, GuideEntry, ListProfilesRequest, ListProfilesResponse, PlanRequest, PlanResponse,
-    PlannedStage, RecommendRequest, RecommendResponse, SelectRequest, SelectResponse,
+    ExecuteRequest, ExecuteResponse, GetGuideRequest, GetGuideResponse, GetInfoRequest, GetInfoResponse,
+    GetProfileRequest, GetProfileResponse, GuideEntry, ListProfilesRequest, ListProfilesResponse,
+    PlanRequest, PlanResponse, PlannedStage, RecommendRequest, RecommendResponse, SelectRequest,
+    SelectResponse,
 };
 use mahavishnu_proto::{json, public, v1};
 use tonic::{Request, Response, Status, async_trait};
@@ -77,6 +78,21 @@ impl OrchestratorService for Api {
     ) -> Result<Response<ListProfilesResponse>, Status> {
         let profiles = self.app.registry().profiles().map(|found| profile(&self.app, found)).collect();
         Ok(Response::new(ListProfilesResponse { profiles }))
+    }
+
+    async fn get_info(&self, _: Request<GetInfoRequest>) -> Result<Response<GetInfoResponse>, Status> {
+        let level = self.app.level;
+        let durability = match level.durability {
+            crate::Durability::Process => v1::get_info_response::Durability::Process,
+            crate::Durability::Power => v1::get_info_response::Durability::Power,
+        };
+        Ok(Response::new(GetInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            nats_version: self.app.bus.server_version(),
+            durability: durability.into(),
+            replicas: u32::try_from(level.replicas).unwrap_or(u32::MAX),
+            loss_budget: level.loss_budget().to_owned(),
+        }))
     }
 
     async fn get_guide(&self, _: Request<GetGuideRequest>) -> Result<Response<GetGuideResponse>, Status> {

@@ -33,6 +33,7 @@ impl Coordinator {
         let options = Options {
             checkpoint_age: std::time::Duration::from_secs(3600),
             checkpoint_bytes: 1 << 26,
+            durability: mahavishnu_coordinator::Durability::Power,
             listen: "127.0.0.1:0".parse().unwrap(),
             nats: url.to_owned(),
             nats_credentials: None,

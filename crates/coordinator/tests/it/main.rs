@@ -9,6 +9,7 @@ mod coordinator;
 mod dead_letters;
 mod edge;
 mod events;
+mod explain;
 mod fork;
 mod limits;
 mod lists;

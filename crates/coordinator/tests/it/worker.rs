@@ -42,11 +42,16 @@ impl Worker {
             let mut ticks = tokio::time::interval(Duration::from_millis(500));
             loop {
                 ticks.tick().await;
-                let (worker_id, engine) = (worker.id.to_string(), "custom".to_owned());
-                let heartbeat = Heartbeat { worker_id, engine, slots: 1, ..Heartbeat::default() };
-                worker.bus.heartbeat(&EngineName::parse("custom").unwrap(), &worker.id, &heartbeat).await;
+                worker.heartbeat().await;
             }
         }))
+    }
+
+    /// Says once that it is there.
+    pub async fn heartbeat(&self) {
+        let (worker_id, engine) = (self.id.to_string(), "custom".to_owned());
+        let heartbeat = Heartbeat { worker_id, engine, slots: 1, ..Heartbeat::default() };
+        self.bus.heartbeat(&EngineName::parse("custom").unwrap(), &self.id, &heartbeat).await;
     }
 
     /// The next task, whenever it comes.

@@ -1,0 +1,55 @@
+//! `explain`: why an execution is where it is. `info`: what the server is.
+
+use std::process::ExitCode;
+
+use mahavishnu_proto::v1::{ExplainExecutionRequest, GetInfoRequest, get_info_response};
+
+use crate::client::Client;
+use crate::context::Context;
+use crate::failure;
+use crate::output::{self, Paint, json, words};
+
+/// Explains an execution.
+pub async fn run(context: &Context, id: String) -> anyhow::Result<ExitCode> {
+    let client = Client::required(context).await?;
+    let response = client.executions().explain_execution(ExplainExecutionRequest { id }).await;
+    let explained = response.map_err(failure::at(&client.endpoint))?.into_inner();
+    if context.global.json {
+        output::line(json::message("ExplainExecutionResponse", &explained));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let paint = Paint::stdout();
+    for stage in &explained.stages {
+        output::line(words::one_line(&stage.sentence));
+        if stage.sequence > 0 {
+            output::line(paint.faint(format!("  known from event {}", stage.sequence)));
+        }
+        if !stage.command.is_empty() {
+            output::line(format!("  {}", stage.command));
+        }
+    }
+    if explained.command.is_empty() {
+        context.say("there is nothing to be done");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what the server is.
+pub async fn info(context: &Context) -> anyhow::Result<ExitCode> {
+    let client = Client::required(context).await?;
+    let response = client.orchestrator().get_info(GetInfoRequest {}).await;
+    let info = response.map_err(failure::at(&client.endpoint))?.into_inner();
+    if context.global.json {
+        output::line(json::message("GetInfoResponse", &info));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let level = match info.durability() {
+        get_info_response::Durability::Process => "process",
+        get_info_response::Durability::Power => "power",
+        get_info_response::Durability::Unspecified => "unknown",
+    };
+    output::line(format!("coordinator {} at {}", info.version, client.endpoint));
+    output::line(format!("nats-server {}, {} of every stream", info.nats_version, info.replicas));
+    output::line(format!("durability {level}: can lose {}", info.loss_budget));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,201 @@
+//! Why an execution is where it is.
+//!
+//! Invariant: nothing is guessed. Every sentence says what is known, from the history, the workers that gave a sign of life,
+//! or the task queue.
+
+use std::collections::BTreeMap;
+
+use chrono::Utc;
+use mahavishnu_bus::tasks::Depth;
+use mahavishnu_core::execution::{End, Failure, Phase, StageState, State};
+use mahavishnu_core::id::{EngineName, ExecutionId};
+use mahavishnu_core::workflow::Stage;
+use mahavishnu_proto::{json, public, v1};
+use serde_json::json;
+
+use super::{App, Result};
+use crate::driver::Folded;
+use crate::registry::Workers;
+
+impl App {
+    /// Why an execution is where it is.
+    ///
+    /// # Errors
+    /// [`super::Error::NotFound`].
+    pub async fn explain(&self, id: &str) -> Result<v1::ExplainExecutionResponse> {
+        let history = self.find(id).await?;
+        let mut depths = BTreeMap::new();
+        for engine in history.with_folded(|folded| queues(&folded.state)) {
+            let depth = self.bus.queue_depth(&engine).await?;
+            depths.insert(engine, depth);
+        }
+        let view = View { id: &history.id, workers: &self.workers, depths: &depths };
+        Ok(history.with_folded(|folded| view.explain(folded)))
+    }
+}
+
+/// The engines whose queues matter now.
+fn queues(state: &State) -> Vec<EngineName> {
+    let scheduled = state.iter().filter(|(_, now)| state.end.is_none() && now.phase == Phase::Scheduled);
+    scheduled.map(|(stage, _)| stage.engine.clone()).collect()
+}
+
+struct View<'a> {
+    id: &'a ExecutionId,
+    workers: &'a Workers,
+    depths: &'a BTreeMap<EngineName, Depth>,
+}
+
+impl View<'_> {
+    fn explain(&self, folded: &Folded) -> v1::ExplainExecutionResponse {
+        let mut stages = match self.whole(&folded.state) {
+            Some(whole) => vec![whole],
+            None => folded.state.iter().filter_map(|(stage, now)| self.stage(stage, now, folded)).collect(),
+        };
+        if stages.is_empty() {
+            let sentence = "a coordinator is about to decide what comes next".to_owned();
+            stages.push(v1::StageExplanation { reason: "ADVANCING".into(), sentence, ..Default::default() });
+        }
+        // What somebody can do something about comes first.
+        stages.sort_by_key(|stage| stage.command.is_empty());
+        let sentence = stages.iter().map(|stage| stage.sentence.as_str()).collect::<Vec<_>>().join("; ");
+        let command = stages.first().map(|stage| stage.command.clone()).unwrap_or_default();
+        v1::ExplainExecutionResponse { sentence, command, stages }
+    }
+
+    /// What explains the execution as a whole.
+    fn whole(&self, state: &State) -> Option<v1::StageExplanation> {
+        let id = self.id;
+        let retry = format!("mahavishnu executions retry {id}");
+        let (stage, reason, sentence, command) = match &state.end {
+            Some((End::Completed, at)) => {
+                (None, "COMPLETED", format!("it completed at {}", time(*at)), String::new())
+            }
+            Some((End::Failed { stage: Some(stage), error }, _)) => {
+                let attempt = state.stage(stage).map_or(0, |now| now.attempt);
+                let said = told(error);
+                let sentence = format!("it failed: attempt {attempt} of {stage} was the last, with {said}");
+                (Some(stage), "FAILED", sentence, retry)
+            }
+            Some((End::Failed { stage: None, error }, _)) => {
+                (None, "FAILED", format!("it failed with {}", told(error)), retry)
+            }
+            Some((End::Cancelled { reason }, _)) => {
+                (None, "CANCELLED", format!("it was cancelled: {reason}"), retry)
+            }
+            None => match &state.cancel {
+                Some(why) => (None, "CANCELLING", format!("it is being cancelled: {why}"), String::new()),
+                None => return None,
+            },
+        };
+        Some(v1::StageExplanation {
+            stage_id: stage.map(ToString::to_string).unwrap_or_default(),
+            reason: reason.to_owned(),
+            sentence,
+            command,
+            sequence: i64::try_from(state.sequence).unwrap_or(i64::MAX),
+            evidence: None,
+        })
+    }
+
+    /// What explains a stage that is under way.
+    fn stage(&self, stage: &Stage, now: &StageState, folded: &Folded) -> Option<v1::StageExplanation> {
+        let id = &stage.id;
+        let (reason, sentence, command, evidence) = match &now.phase {
+            Phase::Pending | Phase::Completed(_) | Phase::Skipped(_) => return None,
+            Phase::Scheduled => self.scheduled(stage, now),
+            Phase::Paused(paused) => {
+                let pending = public::pending(self.id, paused);
+                let titles: Vec<_> = pending.iter().map(|approval| format!("{:?}", approval.title)).collect();
+                let ids: Vec<_> = pending.iter().map(|approval| approval.approval_id.clone()).collect();
+                let sentence = format!("{id} waits for a person to approve {}", titles.join(" or "));
+                let first = ids.first().cloned().unwrap_or_default();
+                let command = format!("mahavishnu approvals decide {first} --approve   (or --reject)");
+                ("APPROVAL_PENDING", sentence, command, json!({"approval_ids": ids}))
+            }
+            Phase::Backoff(error, at) => {
+                let left = (*at - Utc::now()).num_seconds().max(0);
+                let next = now.attempt + 1;
+                let sentence = format!(
+                    "{id} is tried again in {left} s, attempt {next} of {}, after {}",
+                    stage.retry.max_attempts,
+                    told(error)
+                );
+                ("RETRY_PENDING", sentence, String::new(), json!({"retry_time": time(*at)}))
+            }
+            Phase::Failed(..) | Phase::Decided(..) | Phase::Due => {
+                let sentence = format!("a coordinator is about to decide what comes next for {id}");
+                ("ADVANCING", sentence, String::new(), json!({}))
+            }
+        };
+        let about = |event: &&(usize, &crate::driver::Numbered)| {
+            event.1.void.is_none() && event.1.record.fact.stage() == Some(id)
+        };
+        let events: Vec<_> = folded.events.iter().enumerate().collect();
+        let sequence = events.iter().rev().find(about).map_or(0, |(n, _)| n + 1);
+        Some(v1::StageExplanation {
+            stage_id: id.to_string(),
+            reason: reason.to_owned(),
+            sentence,
+            command,
+            sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
+            evidence: evidence.as_object().map(json::to_struct),
+        })
+    }
+
+    fn scheduled(
+        &self,
+        stage: &Stage,
+        now: &StageState,
+    ) -> (&'static str, String, String, serde_json::Value) {
+        let (id, engine, attempt) = (&stage.id, &stage.engine, now.attempt);
+        let depth = self.depths.get(engine).copied().unwrap_or_default();
+        let there = self.workers.of(engine.as_str());
+        let (slots, busy) =
+            there.iter().fold((0, 0), |(slots, busy), worker| (slots + worker.slots, busy + worker.busy));
+        let delivered = depth.delivered >= now.task;
+        let worker = now.started.as_ref().map(|(_, worker)| worker.to_string());
+        let evidence = json!({
+            "workers": there.len(), "slots": slots, "busy": busy, "queued": depth.queued,
+            "in_flight": depth.in_flight, "delivered": delivered, "worker_id": worker,
+        });
+        let start = format!("mahavishnu worker {engine}");
+        if !delivered && there.is_empty() {
+            let sentence = format!("{id} waits for a worker of {engine}: none is connected");
+            return ("NO_WORKER", sentence, start, evidence);
+        }
+        if !delivered {
+            let sentence = format!(
+                "{id} waits in the queue of {engine}, {} deep: {busy} of {slots} slots of {} workers are busy",
+                depth.queued,
+                there.len()
+            );
+            return ("QUEUED", sentence, start, evidence);
+        }
+        let gone = worker.as_ref().is_some_and(|worker| there.iter().all(|live| &live.worker_id != worker));
+        if gone || there.is_empty() {
+            let who = worker.unwrap_or_else(|| "a worker".to_owned());
+            let next = match there.len() {
+                0 => format!("and no other worker of {engine} is connected"),
+                others => format!("and one of {others} others gets it when the lease ends"),
+            };
+            let sentence = format!("{who} had attempt {attempt} of {id} and gives no sign of life, {next}");
+            let command = if there.is_empty() { start } else { String::new() };
+            return ("LEASE_LOST", sentence, command, evidence);
+        }
+        let who = worker.unwrap_or_else(|| format!("one of {} workers of {engine}", there.len()));
+        let since = match &now.started {
+            Some((since, _)) => format!(" since {}", time(*since)),
+            None => String::new(),
+        };
+        ("RUNNING", format!("attempt {attempt} of {id} runs on {who}{since}"), String::new(), evidence)
+    }
+}
+
+fn told(error: &Failure) -> String {
+    format!("{}: {}", error.reason, error.message)
+}
+
+fn time(at: chrono::DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}

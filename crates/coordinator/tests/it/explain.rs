@@ -1,0 +1,89 @@
+//! Why an execution is where it is, at each place where it can be.
+
+use mahavishnu_core::execution::Failure;
+
+use super::*;
+
+async fn explain(coordinator: &Coordinator, id: &str) -> v1::ExplainExecutionResponse {
+    let request = v1::ExplainExecutionRequest { id: id.into() };
+    coordinator.executions().explain_execution(request).await.unwrap().into_inner()
+}
+
+/// Waits for it to be explained by this code.
+async fn explained(coordinator: &Coordinator, id: &str, reason: &str) -> v1::StageExplanation {
+    let mut last = String::new();
+    let found = wait_for("the explanation", async || {
+        let explained = explain(coordinator, id).await;
+        last = format!("{explained:?}");
+        explained.stages.into_iter().find(|stage| stage.reason == reason)
+    })
+    .await;
+    found.unwrap_or_else(|error| panic!("{error}: no {reason} in {last}"))
+}
+
+#[tokio::test]
+async fn every_place_is_explained_with_the_command_that_moves_it() {
+    let (nats, coordinator) = start().await;
+    let retry =
+        v1::RetryPolicy { max_attempts: 2, initial_backoff: seconds(2), ..v1::RetryPolicy::default() };
+    let limited = v1::Stage { timeout: seconds(60), retry: Some(retry), ..stage("a", &[]) };
+    let id = coordinator.begin(workflow([limited, stage("b", &["a"])])).await;
+    let nobody = explained(&coordinator, &id, "NO_WORKER").await;
+    assert_eq!((nobody.stage_id.as_str(), nobody.command.as_str()), ("a", "mahavishnu worker custom"));
+    assert_eq!(nobody.sequence, 2, "{nobody:?}");
+
+    let worker = Worker::join(&nats).await;
+    let beating = worker.beat();
+    let queued = explained(&coordinator, &id, "QUEUED").await;
+    assert!(queued.sentence.contains("1 deep"), "{queued:?}");
+    let a = worker.take().await;
+    worker.start(&a).await;
+    let running = explained(&coordinator, &id, "RUNNING").await;
+    assert!(running.sentence.starts_with("attempt 1 of a runs on w1 since "), "{running:?}");
+    worker.report(&a, Outcome::Failed(Failure::retryable("PASSING", "the net is down"))).await;
+    let again = explained(&coordinator, &id, "RETRY_PENDING").await;
+    assert!(again.sentence.contains("attempt 2 of 2, after PASSING: the net is down"), "{again:?}");
+
+    let a = worker.take().await;
+    worker.start(&a).await;
+    drop(beating);
+    let lost = explained(&coordinator, &id, "LEASE_LOST").await;
+    assert!(lost.sentence.starts_with("w1 had attempt 2 of a and gives no sign of life"), "{lost:?}");
+    worker.report(&a, Outcome::Paused(&["draft"])).await;
+    let waits = explained(&coordinator, &id, "APPROVAL_PENDING").await;
+    assert!(waits.command.contains(&format!("{id}.a.2.0.0 --approve")), "{waits:?}");
+    coordinator.try_cancel(&id).await.unwrap();
+    let ended = explained(&coordinator, &id, "CANCELLED").await;
+    assert_eq!(ended.command, format!("mahavishnu executions retry {id}"));
+    let whole = explain(&coordinator, &id).await;
+    assert_eq!((whole.sentence.as_str(), whole.command), ("it was cancelled: enough", ended.command));
+}
+
+#[tokio::test]
+async fn the_level_of_durability_is_told() {
+    let (_nats, coordinator) = start().await;
+    let info = coordinator.orchestrator().get_info(v1::GetInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!(info.durability(), v1::get_info_response::Durability::Power);
+    assert!(info.nats_version.starts_with("2."), "{info:?}");
+    assert_eq!((info.replicas, info.loss_budget.is_empty()), (1, false));
+}
+
+/// A coordinator that has just started knows the workers that are there.
+#[tokio::test]
+async fn nobody_who_is_there_is_missing_at_first() {
+    let (nats, first) = start().await;
+    let worker = Worker::join(&nats).await;
+    let _beating = worker.beat();
+    let mut pings = worker.bus.worker_pings().await.unwrap();
+    let answering = worker.clone();
+    let _answers = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        while futures::StreamExt::next(&mut pings).await.is_some() {
+            answering.heartbeat().await;
+        }
+    }));
+    drop(first);
+    let second = Coordinator::start(&nats).await;
+    let profile = v1::GetProfileRequest { engine: "custom".into() };
+    let profile = second.orchestrator().get_profile(profile).await.unwrap().into_inner().profile.unwrap();
+    assert_eq!(profile.workers.len(), 1);
+}
