@@ -1,16 +1,15 @@
 //! LangGraph's checkpoints: real worker, real JetStream, real engine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mahavishnu_provision::Environment;
-use mahavishnu_test_support::nats::TestNats;
 use mahavishnu_test_support::processes::{alive, below};
-use mahavishnu_test_support::system::{Home, Running, eventually, finished, programs, provision};
+use mahavishnu_test_support::system::{Running, eventually, provision};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::ran::Ran;
-use crate::support::{RUN, START, mahavishnu, provisioned, test};
+use crate::site::Site;
+use crate::support::{START, provisioned, test};
 
 /// The worker's environment and the suite.
 const CONFORMANCE: &str = concat!(
@@ -58,48 +57,9 @@ for node in (one, two, three):
 graph.add_edge(START, "one").add_edge("one", "two").add_edge("two", "three").add_edge("three", END)
 "#;
 
-/// Server and coordinator, with a project of their own.
-struct Site {
-    home: Home,
-    nats: TestNats,
-    project: PathBuf,
-    endpoint: String,
-    _coordinator: Running,
-}
-
-impl Site {
-    async fn new(project: &Path) -> Self {
-        provisioned().await;
-        let (home, nats) = (Home::temporary().unwrap(), TestNats::start().await.unwrap());
-        let mut command = programs().await.unwrap().command("mahavishnu-coordinator", &home).unwrap();
-        command.args(["--listen", "127.0.0.1:0", "--nats", nats.url()]);
-        let mut coordinator = Running::start(command, &home.path().join("coordinator.log")).unwrap();
-        let said = coordinator.ready(START).await.unwrap();
-        let endpoint = format!("http://{}", said["address"].as_str().unwrap());
-        Self { home, nats, project: project.to_owned(), endpoint, _coordinator: coordinator }
-    }
-
-    async fn worker(&self, name: &str, python: Option<&Path>) -> Running {
-        let program = programs().await.unwrap().command("mahavishnu-worker-langgraph", &self.home);
-        let mut command = program.unwrap();
-        command.args(["--slots", "1", "--nats", self.nats.url(), "--project"]).arg(&self.project);
-        if let Some(python) = python {
-            command.arg("--python").arg(python);
-        }
-        let mut worker = Running::start(command, &self.home.path().join(name).with_extension("log")).unwrap();
-        worker.ready(START).await.unwrap();
-        worker
-    }
-
-    /// Runs a graph of the project as the only stage.
-    async fn run(&self, graph: &str) -> Ran {
-        let workflow =
-            serde_json::json!({"stages": [{"id": "s", "type": "langgraph", "task": {"graph": graph}}]});
-        let mut command = mahavishnu(&self.home, &["run", "--json", "--endpoint", &self.endpoint, "-"]).await;
-        command.current_dir(self.home.path());
-        let said = finished(command, workflow.to_string().as_bytes(), RUN).await.unwrap();
-        Ran::new(said.code, &said.out, said.err)
-    }
+/// A workflow with a graph of the project as its only stage.
+fn one_stage(graph: &str) -> Value {
+    json!({"stages": [{"id": "s", "type": "langgraph", "task": {"graph": graph}}]})
 }
 
 /// Which nodes ran, in order, with the processes that they ran in.
@@ -119,7 +79,7 @@ fn a_killed_workers_graph_goes_on_at_the_node_where_it_stood() {
         let project = project.path();
         std::fs::write(project.join("graph.py"), GRAPH).unwrap();
         let site = Site::new(project).await;
-        let mut workers = vec![site.worker("one", None).await, site.worker("two", None).await];
+        let mut workers = vec![site.worker("one", &[]).await, site.worker("two", &[]).await];
         let killing = async {
             let second = || ran(project).into_iter().find(|(name, _)| name == "two");
             let (_, host) = eventually("the second node runs", START, second).await.unwrap();
@@ -132,19 +92,19 @@ fn a_killed_workers_graph_goes_on_at_the_node_where_it_stood() {
             eventually("the second node runs again", START, again).await.unwrap();
             std::fs::write(project.join("open"), "").unwrap();
         };
-        let (executed, ()) = tokio::join!(site.run("graph.py:graph"), killing);
+        let (executed, ()) = tokio::join!(site.run(one_stage("graph.py:graph")), killing);
         assert_eq!(executed.code, Some(0), "{}", executed.story());
         let ran = ran(project);
         let names: Vec<&str> = ran.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["one", "two", "two", "three"], "no finished node ran again");
         let output = executed.output("s");
-        assert_eq!(output["path"], serde_json::json!(["one", "two", "three"]));
+        assert_eq!(output["path"], json!(["one", "two", "three"]));
         assert_eq!(output["state"]["one"], ran[0].1, "of the process that was killed");
         assert_eq!(output["state"]["two"], ran[2].1, "of the process that went on");
         assert_ne!(ran[0].1, ran[2].1);
         let resumed =
             executed.of("stage_progress").find(|event| event["stage_progress"]["name"] == "resumed");
-        assert_eq!(resumed.unwrap()["stage_progress"]["data"]["next"], serde_json::json!(["two"]));
+        assert_eq!(resumed.unwrap()["stage_progress"]["data"]["next"], json!(["two"]));
         assert_eq!(executed.of("stage_failed").count(), 0, "{}", executed.story());
     });
 }
@@ -157,8 +117,8 @@ fn the_saver_passes_langgraphs_whole_conformance_suite() {
         let python = provision().unwrap().environment(&environment).await.unwrap();
         let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance");
         let site = Site::new(&project).await;
-        let _worker = site.worker("conformance", Some(&python)).await;
-        let ran = site.run("conformance.py:graph").await;
+        let _worker = site.worker("conformance", &["--python", python.to_str().unwrap()]).await;
+        let ran = site.run(one_stage("conformance.py:graph")).await;
         assert_eq!(ran.code, Some(0), "{}", ran.story());
         let report = ran.output("s")["state"]["report"].as_object().unwrap().clone();
         let parts: Vec<&str> = report.keys().map(String::as_str).collect();

@@ -8,6 +8,7 @@
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
+//! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
 //! | [`missing`] | an engine that is not there fails and is never a success |
 //! | [`noop`] | the engine of benchmarks and tests does what its tasks say |
 //! | [`clients`] | a Python client that knows nothing but reflection |
@@ -26,6 +27,8 @@ mod missing;
 mod noop;
 mod ran;
 mod refusals;
+mod site;
 mod support;
 mod trace;
+mod unruly;
 mod workflows;

@@ -6,6 +6,7 @@
 //! - A failure of the engine is a failure here: nothing is made up.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::calls::{Calls, Refusal};
 use crate::documents;
 use crate::host::frame::{DecisionFrame, FromHost, ModelFrame, TaskFrame, ToHost};
 use crate::host::{Connection, Host};
+use crate::memory;
 use crate::model::Model;
 use crate::noop;
 
@@ -51,6 +53,8 @@ pub struct Context {
     pub data: PathBuf,
     /// The model.
     pub model: Option<Model>,
+    /// Bytes that the process of an attempt may hold.
+    pub memory: Option<u64>,
     /// Where the host's spans go.
     pub relay: Option<SpanRelay>,
 }
@@ -246,6 +250,7 @@ impl Attempt<'_> {
         let deadline = time_left.map(|left| Instant::now() + left);
         let calls = Calls::new(self.context.bus.clone(), self.delivery.execution.clone(), self.origin());
         let mut talk = Talk { calls, progress: 0 };
+        let mut leaked = pin!(memory::exceeded(connection.process(), self.context.memory));
         loop {
             // What a frame asks for may take long; a stop does not wait for it.
             let step = tokio::select! {
@@ -253,6 +258,10 @@ impl Attempt<'_> {
                 () = signals.cancel.cancelled() => return self.stop(connection, Stop::Cancelled).await,
                 () = signals.hand_back.cancelled() => return self.stop(connection, Stop::Drained).await,
                 () = until(deadline) => return self.time_out(connection, time_left).await,
+                held = &mut leaked => {
+                    connection.kill();
+                    return too_much_memory(held, self.context.memory.unwrap_or_default());
+                }
             };
             match step {
                 Ok(None) => {}
@@ -506,6 +515,15 @@ fn died(why: &str) -> Outcome {
 fn timed_out(time_left: Option<Duration>) -> Outcome {
     let limit = time_left.unwrap_or_default();
     Outcome::Failed(Failure::retryable("TIMEOUT", format!("the attempt did not end within {limit:?}")))
+}
+
+fn too_much_memory(held: u64, ceiling: u64) -> Outcome {
+    let [held, ceiling] = [held, ceiling].map(|bytes| bytes >> 20);
+    let message = format!(
+        "the attempt's process held {held} MiB, more than the {ceiling} MiB that it may; a worker started with a higher \
+         --memory-mib allows more"
+    );
+    Outcome::Failed(Failure::terminal("MEMORY_EXCEEDED", message))
 }
 
 async fn until(deadline: Option<Instant>) {

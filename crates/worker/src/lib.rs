@@ -8,6 +8,7 @@
 //! | [`calls`] | what a host asks during an attempt: conditions, checkpoints |
 //! | [`host`] | the engine host: start, supervise, open attempts |
 //! | [`documents`] | puts what a task names in `docs` where the host can read it |
+//! | [`memory`] | the ceiling of an attempt's process |
 //! | [`model`] | which model the engines use |
 //! | [`noop`] | the engine that does what its task says and nothing else, without a host |
 //!
@@ -18,6 +19,7 @@ mod attempt;
 mod calls;
 mod documents;
 mod host;
+mod memory;
 mod model;
 mod noop;
 mod options;
@@ -186,8 +188,9 @@ async fn prepare(
         }
     };
     let (bus, (host, sidecar)) = tokio::try_join!(bus, started)?;
+    let (model, memory) = (options.model, Some(options.memory_mib << 20).filter(|bytes| *bytes > 0));
     let context =
-        attempt::Context { bus, engine: name, worker: id, host, project, data, model: options.model, relay };
+        attempt::Context { bus, engine: name, worker: id, host, project, data, model, memory, relay };
     Ok((Arc::new(context), sidecar))
 }
 

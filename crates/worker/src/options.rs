@@ -27,6 +27,10 @@ pub struct Options {
     /// A process for every attempt, or all in one for trusted, quick work
     #[arg(long, env = "MAHAVISHNU_ISOLATION", value_enum, default_value_t)]
     pub isolation: Isolation,
+    /// MiB of memory that an attempt's process may hold, with all that it starts; 0 for as much as there is. Linux, and
+    /// with a process for every attempt
+    #[arg(long, env = "MAHAVISHNU_MEMORY_MIB", value_name = "MIB", default_value_t = 4096)]
+    pub memory_mib: u64,
     /// The model of the engines: PROVIDER:NAME or PROVIDER:NAME@URL of an OpenAI-compatible API, such as
     /// openai:gpt-4o-mini or ollama:llama3.2; its key is read from MAHAVISHNU_MODEL_API_KEY
     #[arg(long, env = "MAHAVISHNU_MODEL")]

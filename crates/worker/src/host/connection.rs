@@ -35,6 +35,11 @@ impl Connection {
         self.frames.write(frame).await
     }
 
+    /// The attempt's own process; in `shared` isolation it has none.
+    pub fn process(&self) -> Option<i32> {
+        (self.isolation == Isolation::Process).then_some(self.pid)
+    }
+
     /// Ends the attempt's process and everything that it started. In `shared` isolation the process serves
     /// others too; there the closed connection is all that can be done.
     pub fn kill(&self) {
