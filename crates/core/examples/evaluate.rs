@@ -1,8 +1,9 @@
 //! Measures Recommend: `cargo run -p mahavishnu-core --example evaluate [-- --wrong] [FILE.jsonl ...]`
 //!
-//! Without a file: five-fold cross-validation on `data/corpus/train.jsonl`, then the shipped weights on
-//! `data/corpus/holdout.jsonl`, which nothing is tuned on. With files: the shipped weights on those. `--wrong` lists
-//! what went wrong, except for the held-out part, which stays unread.
+//! Without a file: the descriptions of each pen in `data/corpus/train`, asked of a model that has learned from the other
+//! pens only; then the shipped weights on `data/corpus/holdout.jsonl` and `data/corpus/exam.jsonl`, which nothing is tuned
+//! on. With files: the shipped weights on those. `--wrong` lists what went wrong, except for the held-out part and the
+//! exam, which stay unread.
 
 #![allow(clippy::indexing_slicing, clippy::cast_precision_loss, missing_docs)]
 
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use learn::corpus::{data, read};
+use learn::corpus::{data, read, training};
 use learn::{Outcome, ask, cross_validate};
 use mahavishnu_core::recommendation::model::{ENGINES, Model};
 
@@ -22,10 +23,12 @@ fn main() -> Result<()> {
         std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
     let wrong = flags.iter().any(|flag| flag == "--wrong");
     if files.is_empty() {
-        let items = read(&data().join("corpus/train.jsonl"))?;
-        show("cross-validated", &cross_validate(&items, 5), wrong);
-        let items = read(&data().join("corpus/holdout.jsonl"))?;
-        show("held out", &items.iter().map(|item| ask(Model::builtin(), item)).collect::<Vec<_>>(), false);
+        let items = training()?;
+        show("cross-validated by pen", &cross_validate(&items), wrong);
+        for unread in ["holdout", "exam"] {
+            let items = read(&data().join(format!("corpus/{unread}.jsonl")))?;
+            show(unread, &items.iter().map(|item| ask(Model::builtin(), item)).collect::<Vec<_>>(), false);
+        }
     }
     for file in files {
         let items = read(Path::new(&file))?;
@@ -44,6 +47,7 @@ fn show(title: &str, outcomes: &[Outcome<'_>], wrong: bool) {
     for outcome in outcomes.iter().filter(enough) {
         groups.entry(format!("kind {}", outcome.item.kind)).or_default().push(outcome);
         groups.entry(format!("domain {}", outcome.item.domain)).or_default().push(outcome);
+        groups.entry(format!("pen {}", outcome.item.pen)).or_default().push(outcome);
         groups.entry(format!("stages {}", outcome.item.plan.len())).or_default().push(outcome);
         groups.entry("total".to_owned()).or_default().push(outcome);
     }
@@ -64,7 +68,8 @@ fn show(title: &str, outcomes: &[Outcome<'_>], wrong: bool) {
             let plan: Vec<&str> = outcome.plan.iter().map(|engine| ENGINES[*engine]).collect();
             let mark = if outcome.primary() { "plan   " } else { "PRIMARY" };
             println!(
-                "{mark} {} | want {} got {} | {}",
+                "{mark} {} {} | want {} got {} | {}",
+                outcome.item.pen,
                 outcome.item.kind,
                 outcome.item.plan.join(">"),
                 plan.join(">"),

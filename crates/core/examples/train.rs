@@ -1,4 +1,4 @@
-//! Learns the weights of Recommend from `data/corpus/train.jsonl` and writes `data/weights.tsv`:
+//! Learns the weights of Recommend from `data/corpus/train` and writes `data/weights.tsv`:
 //! `cargo run -p mahavishnu-core --example train`
 //!
 //! Deterministic: the same corpus and lexicon give the same file.
@@ -9,13 +9,12 @@
 mod learn;
 
 use anyhow::Result;
-use learn::corpus::{Item, data, read};
+use learn::corpus::{Item, data, training};
 
 fn main() -> Result<()> {
-    let items = read(&data().join("corpus/train.jsonl"))?;
+    let items = training()?;
     let weights = learn::learn(&items.iter().collect::<Vec<&Item>>());
-    let [score, doubt, one] =
-        learn::calibrate(&learn::cross_validate(&items, 5)).map(|weight| weight * 1000.0);
+    let [score, doubt, one] = learn::calibrate(&learn::cross_validate(&items)).map(|weight| weight * 1000.0);
     let head = "# Made by examples/train.rs: a feature, then its weight in thousandths for agno, langgraph, llamaindex, prefect.";
     let text = format!("{head}\ncalibration\t\t\t{score:.0}\t{doubt:.0}\t{one:.0}\n{weights}");
     std::fs::write(data().join("weights.tsv"), text)?;

@@ -221,6 +221,7 @@ impl Analysis {
         let person = |from: usize, to: usize| {
             let mut near = beginning(&self.hits, from, to).iter();
             near.any(|hit| hit.last < to && lexicon.name(hit.concept) == "person")
+                || (from..to).any(|n| self.is_person_name(n))
         };
         for n in clause.first..clause.last {
             if self.is_denied(n) {
@@ -281,6 +282,11 @@ impl Analysis {
                     | "checks"
                     | "reviews"
                     | "wants"
+                    | "says"
+                    | "rules"
+                    | "decide"
+                    | "agrees"
+                    | "signs"
             );
             if must && person(n.saturating_sub(3).max(clause.first), n) {
                 return Some(("person must", n));
@@ -294,6 +300,11 @@ impl Analysis {
         self.tokens
             .get(clause.first..n)
             .is_some_and(|words| words.iter().all(|word| is_stop_word(&word.lower)))
+    }
+
+    /// A word with a capital that may be somebody's name: `Karin picks one`.
+    fn is_person_name(&self, n: usize) -> bool {
+        self.is_name(n) && self.tokens.get(n).is_some_and(|token| token.capital)
     }
 
     fn is_topic(&self, n: usize) -> bool {

@@ -4,7 +4,7 @@
 //! when what follows is an action of its own.
 
 use super::lexicon::Hit;
-use super::opener::{ends_here, opener};
+use super::opener::{closer, opener};
 use super::text::{Kind, Token};
 
 /// What a clause is to the clause before it.
@@ -22,6 +22,10 @@ pub enum Cue {
     Later,
     /// It comes before everything said so far.
     First,
+    /// It comes before what was said just before: `before that, Y`.
+    Before,
+    /// It comes after everything else, whatever is said later: `X at the very end`.
+    Last,
 }
 
 impl Cue {
@@ -34,6 +38,8 @@ impl Cue {
             Self::Prior => "prior",
             Self::Later => "later",
             Self::First => "first",
+            Self::Before => "before",
+            Self::Last => "last",
         }
     }
 }
@@ -52,6 +58,7 @@ pub struct Clause {
     /// It says `only after`, `not until` or the like: the binding is to the clause just before it.
     pub strict: bool,
 }
+
 /// Cuts the tokens into clauses.
 pub fn clauses(tokens: &[Token], hits: &[Hit]) -> Vec<Clause> {
     let mut clauses = Vec::new();
@@ -72,8 +79,11 @@ pub fn clauses(tokens: &[Token], hits: &[Hit]) -> Vec<Clause> {
                 n += 1;
             }
             _ => {
-                if token.lower == "first" && n > open.first && ends_here(tokens, n + 1) {
-                    open.cue = Cue::First;
+                // `X must be written before that`, `X comes last`: said of what the clause has said so far.
+                if let Some((cue, words)) = closer(tokens, n).filter(|_| n > open.first) {
+                    open.cue = cue;
+                    n += words;
+                    continue;
                 }
                 // `only once X is done should Y`
                 if open.cue == Cue::Prior && n > open.first + 2 && turns(tokens, n) {

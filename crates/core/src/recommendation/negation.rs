@@ -48,7 +48,11 @@ pub fn denied(tokens: &[Token], clauses: &mut [Clause]) -> Vec<bool> {
                 (start..at).for_each(|n| mark(&mut denied, n));
             }
             if token.lower == "already" {
-                ((at + 1)..(at + 4).min(clause.last)).for_each(|n| mark(&mut denied, n));
+                // `We already have the letters and the data`: all that follows is done.
+                let has =
+                    tokens.get(at + 1).is_some_and(|next| matches!(next.lower.as_str(), "have" | "has"));
+                let to = if has { clause.last } else { (at + 4).min(clause.last) };
+                (at + 1..to).for_each(|n| mark(&mut denied, n));
             }
             if active {
                 mark(&mut denied, at);
@@ -88,7 +92,12 @@ fn cue(tokens: &[Token], n: usize) -> Option<usize> {
             "later" | "more" | "less" | "matter" | "only" | "just" | "merely" | "simply" | "problem"
             | "doubt" | "sooner",
         ) => None,
-        ("not", "all" | "every" | "always") => None,
+        // `Not every day` denies the days, `not every page` nothing.
+        ("not", "all" | "every" | "always")
+            if !matches!(at(2), "day" | "night" | "week" | "month" | "hour" | "morning" | "evening") =>
+        {
+            None
+        }
         (
             "do" | "does" | "did" | "is" | "are" | "will" | "should" | "must" | "can" | "could" | "would",
             "not",
@@ -96,12 +105,13 @@ fn cue(tokens: &[Token], n: usize) -> Option<usize> {
             "only" | "just" | "merely" => None,
             _ => Some(2),
         },
+        ("need" | "needs", "not") => Some(2),
         ("rather", "than") | ("instead", "of") | ("as", "opposed") => Some(2),
         (
             "no" | "not" | "never" | "without" | "nor" | "neither" | "cannot" | "cant" | "dont" | "doesnt"
-            | "isnt" | "wont" | "arent" | "wasnt" | "shouldnt" | "needn" | "none" | "nothing" | "nobody"
-            | "skip" | "skipping" | "avoid" | "avoiding" | "omit" | "excluding" | "minus" | "sans" | "forget"
-            | "ditch" | "lose" | "w/o",
+            | "isnt" | "wont" | "arent" | "wasnt" | "shouldnt" | "needn" | "neednt" | "none" | "nothing"
+            | "nobody" | "skip" | "skipping" | "avoid" | "avoiding" | "omit" | "excluding" | "minus" | "sans"
+            | "forget" | "ditch" | "lose" | "w/o",
             _,
         ) => Some(1),
         (word, _) if word.ends_with("n't") => Some(1),
@@ -125,10 +135,14 @@ fn looks_back(tokens: &[Token], n: usize, last: usize) -> bool {
                 | "desired"
                 | "expected"
                 | "called"
+                | "problem"
+                | "issue"
+                | "point"
+                | "trouble"
         )
     });
     // `no approval needed` looks forward as well as `approval is not needed` looks back.
-    found.is_some_and(|place| place <= 1)
+    found.is_some_and(|place| place <= 2)
         && !matches!(
             tokens.get(n).map_or("", |token| token.lower.as_str()),
             "no" | "without" | "nothing" | "nobody" | "none"

@@ -23,6 +23,9 @@ const OPENERS: &[(&str, Cue)] = &[
     ("not until", Cue::Prior),
     ("as long as", Cue::Prior),
     ("subject to", Cue::Prior),
+    ("presupposes that", Cue::Prior),
+    ("presupposes", Cue::Prior),
+    ("hinges on", Cue::Prior),
     ("conditional on", Cue::Prior),
     ("contingent on", Cue::Prior),
     ("dependent on", Cue::Prior),
@@ -47,11 +50,23 @@ const OPENERS: &[(&str, Cue)] = &[
     ("begins by", Cue::First),
     ("begin with", Cue::First),
     ("begins with", Cue::First),
-    ("before that", Cue::First),
-    ("before any of", Cue::First),
-    ("before anything", Cue::First),
-    ("before all that", Cue::First),
-    ("before this", Cue::First),
+    ("at the very start", Cue::First),
+    ("at the very beginning", Cue::First),
+    ("at the outset", Cue::First),
+    ("before that", Cue::Before),
+    ("before them", Cue::Before),
+    ("before either", Cue::Before),
+    ("before any of", Cue::Before),
+    ("before anything", Cue::Before),
+    ("before all that", Cue::Before),
+    ("before this", Cue::Before),
+    ("prior to that", Cue::Before),
+    ("prior to this", Cue::Before),
+    ("at the very end", Cue::Last),
+    ("at the end of it all", Cue::Last),
+    ("as the last step", Cue::Last),
+    ("as a last step", Cue::Last),
+    ("as the final step", Cue::Last),
     ("after that", Cue::Then),
     ("after this", Cue::Then),
     ("after which", Cue::Then),
@@ -68,7 +83,7 @@ const OPENERS: &[(&str, Cue)] = &[
     ("assuming that", Cue::Prior),
     ("so that", Cue::None),
     ("such that", Cue::None),
-    ("beforehand", Cue::First),
+    ("beforehand", Cue::Before),
     ("initially", Cue::First),
     ("firstly", Cue::First),
     ("first", Cue::First),
@@ -114,6 +129,27 @@ const OPENERS: &[(&str, Cue)] = &[
     ("plus", Cue::None),
 ];
 
+/// Words at the end of a clause that say when it happens, the longest first.
+const CLOSERS: &[(&str, Cue)] = &[
+    ("only at the very end", Cue::Last),
+    ("at the very end", Cue::Last),
+    ("right at the end", Cue::Last),
+    ("last of all", Cue::Last),
+    ("very last", Cue::Last),
+    ("last", Cue::Last),
+    ("at the very start", Cue::First),
+    ("at the very beginning", Cue::First),
+    ("at the outset", Cue::First),
+    ("first of all", Cue::First),
+    ("before all that", Cue::Before),
+    ("before that", Cue::Before),
+    ("before this", Cue::Before),
+    ("prior to that", Cue::Before),
+    ("ahead of that", Cue::Before),
+    ("beforehand", Cue::Before),
+    ("first", Cue::First),
+];
+
 /// After `and`, these open a clause: something acts or decides.
 const ACTION_CONCEPTS: [&str; 15] = [
     "lg.decide",
@@ -132,6 +168,20 @@ const ACTION_CONCEPTS: [&str; 15] = [
     "notify",
     "read.weak",
 ];
+
+/// The order that words at `n` give to the clause that they end, and how many words they are.
+pub fn closer(tokens: &[Token], n: usize) -> Option<(Cue, usize)> {
+    let (text, cue) = CLOSERS.iter().find(|(text, _)| says(tokens, n, text))?;
+    let words = text.split(' ').count();
+    ends_here(tokens, n + words).then_some((*cue, words))
+}
+
+fn says(tokens: &[Token], n: usize, text: &str) -> bool {
+    let mut words = text.split(' ').enumerate();
+    words.all(|(k, word)| {
+        tokens.get(n + k).is_some_and(|token| token.kind == Kind::Word && token.lower == word)
+    })
+}
 
 /// The order that the words at `n` give, and how many words they are.
 pub fn opener(tokens: &[Token], hits: &[Hit], n: usize) -> Option<(Cue, usize)> {
@@ -165,16 +215,12 @@ pub fn opener(tokens: &[Token], hits: &[Hit], n: usize) -> Option<(Cue, usize)> 
     {
         return Some((Cue::Prior, 1));
     }
-    if token.lower == "first" && ends_here(tokens, n + 1) {
-        return None;
+    // `Before, the manager must agree`: before that.
+    if token.lower == "before" && ends_here(tokens, n + 1) {
+        return Some((Cue::Before, 1));
     }
     let before = n.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
-    let (text, cue) = OPENERS.iter().find(|(text, _)| {
-        let mut words = text.split(' ').enumerate();
-        words.all(|(k, word)| {
-            tokens.get(n + k).is_some_and(|token| token.kind == Kind::Word && token.lower == word)
-        })
-    })?;
+    let (text, cue) = OPENERS.iter().find(|(text, _)| says(tokens, n, text))?;
     match *text {
         // `tell me which`, `decide who`: what is asked, not an aside.
         "which" | "who" if tokens.get(n.wrapping_sub(1)).is_none_or(Token::is_word) => return None,
@@ -264,6 +310,7 @@ fn opens_action(tokens: &[Token], hits: &[Hit], n: usize) -> bool {
             | "run"
             | "use"
             | "return"
+            | "schedule"
     );
     if asks {
         return true;

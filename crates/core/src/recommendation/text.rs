@@ -140,7 +140,7 @@ fn blank(kind: Kind, start: usize, end: usize) -> Token {
 
 fn break_kind(c: char, next: char, before: &str) -> Option<Kind> {
     match c {
-        '.' if next.is_alphanumeric() => None,
+        '.' if next.is_alphanumeric() || is_abbreviation(before) => None,
         '.' | '!' | '?' | ';' | '\n' | '\u{2026}' | '。' => Some(Kind::Stop),
         ',' | ':' | '(' | ')' | '\u{2014}' | '\u{2013}' | '、' | '[' | ']' => Some(Kind::Pause),
         '-' if next == '-' => Some(Kind::Pause),
@@ -148,6 +148,13 @@ fn break_kind(c: char, next: char, before: &str) -> Option<Kind> {
         '>' | '\u{2192}' | '\u{21d2}' => Some(Kind::Arrow),
         _ => None,
     }
+}
+
+/// Whether a text ends with a word that is written with a full stop and ends no sentence: `Dr.`, `e.g.`
+fn is_abbreviation(before: &str) -> bool {
+    const SHORT: [&str; 11] = ["dr", "mr", "mrs", "ms", "prof", "st", "approx", "vs", "e.g", "i.e", "incl"];
+    let word = before.rsplit(|c: char| !c.is_alphanumeric() && c != '.').next().unwrap_or_default();
+    SHORT.iter().any(|short| word.eq_ignore_ascii_case(short))
 }
 
 fn is_apostrophe(c: char) -> bool {
