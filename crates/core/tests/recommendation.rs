@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[allow(dead_code, missing_docs, clippy::cast_precision_loss)]
+#[path = "../examples/learn/mod.rs"]
+mod learn;
+
 use mahavishnu_core::engine::Registry;
 use mahavishnu_core::recommendation::{MAX_DESCRIPTION_BYTES, Recommendation, recommend};
 use proptest::prelude::*;
@@ -73,6 +77,24 @@ fn an_engine_from_a_file_is_recommended_and_ordered() {
     assert_eq!(recommend(&registry, "read the contracts").unwrap().alternatives.len(), 4);
 }
 
+#[test]
+fn words_of_a_built_in_engine_can_be_replaced() {
+    let file = "engines: [{name: langgraph, words: [quorum vote]}]";
+    let registry = Registry::builtin().with_file(file).unwrap();
+    let primary = |text: &str| recommend(&registry, text).unwrap().primary.to_string();
+    assert_eq!(primary("Hold a quorum vote on the budget"), "langgraph");
+    let answer = recommend(&registry, "Hold a quorum vote on the budget").unwrap();
+    assert!(answer.evidence.iter().any(|evidence| evidence.word.starts_with("quorum")), "{answer:?}");
+    // A word that is taken away no longer speaks for its engine.
+    let score = |registry: &Registry| {
+        let answer = recommend(registry, "An approval workflow that loads the sales data").unwrap();
+        let other = answer.alternatives.iter().find(|other| other.engine.as_str() == "langgraph");
+        other.map_or(1.0, |other| other.score)
+    };
+    assert!(score(&registry) < score(&Registry::builtin()));
+    assert_ne!(primary("No quorum vote is needed, read the contracts"), "langgraph");
+}
+
 /// A guard against a change that makes it worse, a little below what was measured (see the README there).
 #[test]
 fn the_held_out_descriptions_are_read_as_well_as_was_measured() {
@@ -92,6 +114,16 @@ fn the_held_out_descriptions_are_read_as_well_as_was_measured() {
     }
     assert!(primary * 100 >= count * 90, "primary: {primary} of {count}");
     assert!(whole * 100 >= count * 85, "plan: {whole} of {count}");
+}
+
+/// The shipped weights are what the shipped corpus and lexicon give; after a change of either, `train` makes them again.
+#[test]
+fn the_shipped_weights_are_learned_again_to_the_byte() {
+    let learned = learn::weights_file(&learn::corpus::training().unwrap());
+    assert!(
+        learned == include_str!("../data/weights.tsv"),
+        "run `cargo run -p mahavishnu-core --example train`"
+    );
 }
 
 #[test]
@@ -123,6 +155,22 @@ proptest! {
         for evidence in &first.evidence {
             prop_assert_eq!(text.get(evidence.start..evidence.end), Some(evidence.word.as_str()));
         }
+    }
+
+    #[test]
+    fn odd_texts_are_answered(
+        parts in prop::collection::vec(
+            prop_oneof![
+                "[a-z]{1,2000}", "[\\u{4e00}-\\u{9fff}]{1,400}", "[\\u{600}-\\u{6ff} ]{1,400}", "[\\u{1f600}-\\u{1f64f}]{1,200}",
+                "[0-9.,:]{1,400}", "[\"'`(),;.>-]{1,400}", "[\\u{200e}\\u{200f}\\u{202e}\\u{0301}a ]{1,200}",
+            ],
+            1..5,
+        ),
+    ) {
+        let text = parts.join(" ");
+        prop_assume!(!text.trim().is_empty() && text.len() <= MAX_DESCRIPTION_BYTES);
+        let answer = ask(&text);
+        prop_assert!(!answer.plan.is_empty());
     }
 
     #[test]

@@ -89,6 +89,7 @@ fn prior(name: &str) -> Row {
     match (parts[0], parts[1], parts[2]) {
         ("bias", ..) => [-1.0, -2.2, -2.2, -2.2],
         ("c", concept, _) => match concept {
+            "ag.given" => [1.0, 0.0, -1.0, 0.0],
             "lg.approve" => [0.0, 2.2, 0.0, 0.0],
             "pf.sched" => [0.0, 0.0, 0.0, 2.8],
             "li.rag" => [0.0, 0.0, 2.4, 0.0],
@@ -116,6 +117,7 @@ fn prior(name: &str) -> Row {
         ("s", "source", _) => [0.0, 0.0, 1.2, 0.0],
         ("s", "question", _) => [0.0, 0.0, 0.5, 0.0],
         ("f", "person", _) => [0.0, 1.0, 0.0, 0.0],
+        ("f", "name", _) => [0.0, 0.5, 0.0, 0.0],
         ("s", "agent", _) => [0.8, 0.0, 0.0, 0.0],
         ("m", "ag.write" | "ag.code" | "ag.call" | "notify", _) => [0.8, 0.0, 0.0, 0.0],
         ("sc", "question", "doc.strong") => [0.0, 0.0, 1.5, 0.0],
@@ -136,6 +138,8 @@ fn may_speak(name: &str) -> [bool; ENGINES.len()] {
     let agent = 0;
     let (a, b) = (own(parts[1]), own(parts[2]));
     std::array::from_fn(|engine| match parts[0] {
+        // A text that is given on the spot needs no index.
+        "g" | "c" if parts[1] == "ag.given" => engine == agent || engine == 2,
         "g" => Some(engine) == a,
         "c" => Some(engine) == a || engine == agent,
         "cc" => Some(engine) == a || Some(engine) == b || engine == agent,
@@ -155,7 +159,7 @@ fn may_speak(name: &str) -> [bool; ENGINES.len()] {
 fn own(concept: &str) -> Option<usize> {
     match concept {
         "notify" | "chat" | "vague" | "denied" => Some(0),
-        "person" | "cond" => Some(1),
+        "person" | "cond" | "name" => Some(1),
         "doc.strong" | "doc.weak" | "read.strong" | "read.weak" | "ask" => Some(2),
         "data" | "adj.time" => Some(3),
         _ => match concept.split('.').next() {
@@ -176,6 +180,14 @@ fn floor(name: &str) -> f32 {
         Some("f" | "sc") => -1.0,
         _ => f32::MIN,
     }
+}
+
+/// The text of `data/weights.tsv` that these descriptions give.
+pub fn weights_file(items: &[Item]) -> String {
+    let weights = learn(&items.iter().collect::<Vec<&Item>>());
+    let [score, doubt, one] = calibrate(&cross_validate(items)).map(|weight| weight * 1000.0);
+    let head = "# Made by examples/train.rs: a feature, then its weight in thousandths for agno, langgraph, llamaindex, prefect.";
+    format!("{head}\ncalibration\t\t\t{score:.0}\t{doubt:.0}\t{one:.0}\n{weights}")
 }
 
 /// Learns weights; the answer is the text of a weights file, without its calibration.
@@ -310,7 +322,7 @@ pub fn cross_validate(items: &[Item]) -> Vec<Outcome<'_>> {
 /// Weights of score, doubt and 1 such that the confidence is the share of primaries that are right.
 pub fn calibrate(outcomes: &[Outcome<'_>]) -> [f64; 3] {
     let mut weights = [0.5, 0.1, 0.0];
-    for _ in 0..20_000 {
+    for _ in 0..3_000 {
         let mut gradient = [0.0; 3];
         for outcome in outcomes {
             let x = [f64::from(outcome.score.clamp(-6.0, 6.0)), f64::from(outcome.doubt.min(6.0)), 1.0];
@@ -318,7 +330,7 @@ pub fn calibrate(outcomes: &[Outcome<'_>]) -> [f64; 3] {
             let error = 1.0 / (1.0 + (-sum).exp()) - f64::from(u8::from(outcome.primary()));
             gradient.iter_mut().zip(x).for_each(|(g, x)| *g += error * x / outcomes.len() as f64);
         }
-        weights.iter_mut().zip(gradient).for_each(|(w, g)| *w -= 0.3 * g);
+        weights.iter_mut().zip(gradient).for_each(|(w, g)| *w -= 1.5 * g);
     }
     weights
 }

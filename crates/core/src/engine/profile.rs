@@ -129,6 +129,11 @@ pub struct Profile {
     /// Phrases of a task type that ask for it.
     #[serde(skip)]
     pub words: Vec<String>,
+    /// Phrases that a deployment's file gives a built-in engine, and those of its own that the file takes away.
+    #[serde(skip)]
+    pub(crate) given: Vec<String>,
+    #[serde(skip)]
+    pub(crate) taken: Vec<String>,
     /// The stems of each of the phrases, taken once, because Select asks for them many times.
     #[serde(skip)]
     pub(crate) stems: Vec<Vec<String>>,

@@ -189,6 +189,11 @@ impl Registry {
         set(&mut profile.best_for, engine.texts("best_for"));
         set(&mut profile.avoid_for, engine.texts("avoid_for"));
         set(&mut profile.words, engine.texts("words"));
+        let shipped = if builtin { None } else { Self::builtin().get(&profile.name).cloned() };
+        if let Some(shipped) = shipped {
+            profile.given = without(&profile.words, &shipped.words);
+            profile.taken = without(&shipped.words, &profile.words);
+        }
         profile.stems = profile.words.iter().map(|phrase| stems(phrase)).collect();
         set(&mut profile.ask, engine.number("ask"));
         set(&mut profile.rank, engine.number("rank"));
@@ -234,6 +239,11 @@ impl Registry {
     }
 }
 
+/// Those of the phrases that are not among the others.
+fn without(phrases: &[String], others: &[String]) -> Vec<String> {
+    phrases.iter().filter(|phrase| !others.contains(phrase)).cloned().collect()
+}
+
 /// What an engine is when its file says no more than its name. It is asked before the built-in ones, because whoever
 /// adds an engine names words that are more special than theirs, and acts last in a hybrid plan.
 fn blank(name: EngineName) -> Profile {
@@ -251,6 +261,8 @@ fn blank(name: EngineName) -> Profile {
         overhead: None,
         worker: None,
         words: Vec::new(),
+        given: Vec::new(),
+        taken: Vec::new(),
         stems: Vec::new(),
         ask: 0,
         rank: 50,

@@ -92,6 +92,11 @@ impl Analysis {
                 sink.feature("m", lexicon.name(hit.concept), "", hit.first);
             }
         }
+        if let Some(n) =
+            (clause.first..clause.last).find(|n| self.is_person_name(*n) && self.leads(clause, *n))
+        {
+            sink.feature("f", "name", "", n);
+        }
         let mut said: Vec<u16> = Vec::new();
         for hit in self.hits_in(clause) {
             let name = lexicon.name(hit.concept);

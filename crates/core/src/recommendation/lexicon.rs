@@ -1,8 +1,8 @@
 //! The lexicon: phrases and the concepts that they stand for.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use super::hash::QuickMap;
 use super::text::{Token, phrase};
 
 const TEXT: &str = include_str!("../../data/lexicon.txt");
@@ -32,11 +32,17 @@ pub fn beginning(hits: &[Hit], from: usize, to: usize) -> &[Hit] {
 /// Longest phrase, in tokens; none of the lexicon or of a sensible engine file is longer.
 pub const LONGEST: usize = 12;
 
-/// Phrases by their first stem, the longest first.
+/// Phrases by their first and their second stem, so that few are tried at a word, however many there are.
 pub struct Lexicon {
     concepts: Vec<&'static str>,
-    phrases: HashMap<String, Vec<(Vec<String>, Concept)>>,
+    phrases: QuickMap<String, QuickMap<String, Vec<Phrase>>>,
 }
+
+/// The stems after the first, and what the phrase stands for.
+type Phrase = (Vec<String>, Concept);
+
+/// In place of the second stem of a phrase that has only one.
+const ALONE: &str = "";
 
 impl Lexicon {
     /// The one that comes with the program.
@@ -73,17 +79,25 @@ impl Lexicon {
         let mut covered = 0;
         for (first, token) in tokens.iter().enumerate() {
             let Some(phrases) = self.phrases.get(&token.stem).filter(|_| token.is_word()) else { continue };
+            let second =
+                tokens.get(first + 1).filter(|token| token.is_word()).map(|token| token.stem.as_str());
+            let start = hits.len();
             let mut longest = 0;
-            for (stems, concept) in phrases {
-                // Phrases come longest first; those of equal length stand for several concepts at once.
-                if stems.len() < longest {
-                    break;
-                }
-                let last = first + stems.len() - 1;
-                if last < covered || !follows(tokens, first, stems) {
+            for (rest, concept) in [second, Some("_"), Some(ALONE)]
+                .into_iter()
+                .flatten()
+                .filter_map(|second| phrases.get(second))
+                .flatten()
+            {
+                let last = first + rest.len();
+                if rest.len() + 1 < longest || last < covered || !follows(tokens, first + 1, rest) {
                     continue;
                 }
-                longest = stems.len();
+                if rest.len() + 1 > longest {
+                    hits.truncate(start);
+                    longest = rest.len() + 1;
+                }
+                // Those of equal length stand for several concepts at once.
                 hits.push(Hit { concept: *concept, first, last });
             }
             covered = covered.max(first + longest);
@@ -94,22 +108,22 @@ impl Lexicon {
     }
 
     fn parse(text: &'static str) -> Self {
-        let mut lexicon = Self { concepts: Vec::new(), phrases: HashMap::new() };
+        let mut lexicon = Self { concepts: Vec::new(), phrases: QuickMap::default() };
         for (name, line) in sections(text) {
             let concept = lexicon.concept(name).unwrap_or_else(|| {
                 lexicon.concepts.push(name);
                 Concept::try_from(lexicon.concepts.len() - 1).unwrap_or_default()
             });
             for stems in line.split(',').flat_map(alternatives).map(|text| phrase(&text)) {
-                let Some(first) = stems.first().cloned() else { continue };
-                let phrases = lexicon.phrases.entry(first).or_default();
-                if !phrases.contains(&(stems.clone(), concept)) {
-                    phrases.push((stems, concept));
+                let mut stems = stems.into_iter();
+                let Some(first) = stems.next() else { continue };
+                let rest: Vec<String> = stems.collect();
+                let second = rest.first().map_or(ALONE, String::as_str).to_owned();
+                let phrases = lexicon.phrases.entry(first).or_default().entry(second).or_default();
+                if !phrases.contains(&(rest.clone(), concept)) {
+                    phrases.push((rest, concept));
                 }
             }
-        }
-        for phrases in lexicon.phrases.values_mut() {
-            phrases.sort_by_key(|(stems, _)| std::cmp::Reverse(stems.len()));
         }
         lexicon
     }

@@ -2,8 +2,10 @@
 //! the approvals clerk`), and adjectives that only look like a schedule (`a daily planner`).
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use super::clause::Clause;
+use super::hash::QuickSet;
 use super::lexicon::{Hit, LONGEST, Lexicon, beginning};
 use super::text::{Kind, Token, is_stop_word};
 
@@ -202,5 +204,6 @@ fn is_calendar(word: &str) -> bool {
         legal finance compliance security english french german spanish slack teams excel postgres snowflake bigquery \
         redshift databricks salesforce sharepoint confluence word python javascript rust java langgraph prefect llamaindex agno kafka mysql \
         oracle jira github gitlab kubernetes airflow dbt spark stripe shopify counsel director manager board officer committee";
-    LARGE.split_whitespace().any(|large| large == word)
+    static WORDS: OnceLock<QuickSet<&str>> = OnceLock::new();
+    WORDS.get_or_init(|| LARGE.split_whitespace().collect()).contains(word)
 }

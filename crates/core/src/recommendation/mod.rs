@@ -10,6 +10,7 @@
 mod added;
 pub mod analysis;
 pub mod clause;
+mod hash;
 pub mod lexicon;
 mod mention;
 pub mod model;
@@ -106,7 +107,8 @@ pub struct Recommendation {
 pub fn recommend(registry: &Registry, description: &str) -> Result<Recommendation, Violations> {
     check(description)?;
     let analysis = Analysis::new(description);
-    let scored = Model::builtin().score(&analysis);
+    let mut scored = Model::builtin().score(&analysis);
+    added::overlay(registry, &analysis, &mut scored);
     let added = added::find(registry, &analysis);
     let candidates = candidates(registry, &analysis, &scored, &added);
     let Some(first) = candidates.first() else {

@@ -3,10 +3,12 @@
 //! An engine's score for a description is the sum of the weights of the whole description plus that of the clause
 //! that speaks most for it. A score above zero means that the task needs the engine.
 
-use std::collections::HashMap;
+use std::hash::Hasher as _;
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
 use super::analysis::{Analysis, Sink};
+use super::hash::{Fnv, QuickMap};
 
 /// The engines that the model knows, in the order of its weights.
 pub const ENGINES: [&str; 4] = ["agno", "langgraph", "llamaindex", "prefect"];
@@ -19,7 +21,7 @@ const WEIGHTS: &str = include_str!("../../data/weights.tsv");
 
 /// Weights by feature.
 pub struct Model {
-    weights: HashMap<u64, Scores>,
+    weights: QuickMap<u64, Scores>,
     /// Weights of `score`, `doubt` and 1 in the confidence.
     calibration: [f64; 3],
 }
@@ -48,17 +50,41 @@ impl Scored {
             (0..self.clauses.len()).map(|clause| self.in_clause(clause, engine)).fold(f32::MIN, f32::max);
         if self.clauses.is_empty() { -10.0 } else { best }
     }
+
+    /// Sees to it that an engine has at least this score in a clause, because of a token.
+    pub fn raise(&mut self, engine: usize, clause: usize, token: usize, score: f32) {
+        let least = score - self.whole.get(engine).copied().unwrap_or(0.0);
+        if let Some(own) = self.clauses.get_mut(clause).and_then(|scores| scores.get_mut(engine)) {
+            *own = own.max(least);
+        }
+        if let Some(weight) = self.tokens.get_mut(token).and_then(|scores| scores.get_mut(engine)) {
+            *weight = weight.max(score);
+        }
+    }
+
+    /// Takes away what tokens of a clause say for an engine.
+    pub fn silence(&mut self, engine: usize, clause: usize, tokens: RangeInclusive<usize>) {
+        let mut lost = 0.0;
+        for token in tokens {
+            if let Some(weight) = self.tokens.get_mut(token).and_then(|scores| scores.get_mut(engine)) {
+                lost += weight.max(0.0);
+                *weight = weight.min(0.0);
+            }
+        }
+        if let Some(own) = self.clauses.get_mut(clause).and_then(|scores| scores.get_mut(engine)) {
+            *own -= lost;
+        }
+    }
 }
 
 /// The key of a feature (FNV-1a: short texts, no state, the same on every machine).
 pub fn key(kind: &str, a: &str, b: &str) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut hash = Fnv::default();
     for part in [kind, a, b] {
-        for byte in part.bytes().chain([0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        hash.write(part.as_bytes());
+        hash.write(&[0]);
     }
-    hash
+    hash.finish()
 }
 
 struct Sum<'a> {
@@ -90,7 +116,7 @@ impl Model {
 
     /// Reads weights. A line that is not one is left out; a test sees to it that there is none.
     pub fn parse(text: &str) -> Self {
-        let mut model = Self { weights: HashMap::new(), calibration: [1.0, 0.0, 0.0] };
+        let mut model = Self { weights: QuickMap::default(), calibration: [1.0, 0.0, 0.0] };
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let mut parts = line.split('\t');
             let (Some(kind), Some(a), Some(b)) = (parts.next(), parts.next(), parts.next()) else { continue };

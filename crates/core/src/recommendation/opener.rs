@@ -1,6 +1,9 @@
 //! Words that open a clause, and the order that they give.
 
+use std::sync::OnceLock;
+
 use super::clause::Cue;
+use super::hash::QuickMap;
 use super::lexicon::{Hit, LONGEST, Lexicon, beginning};
 use super::text::{Kind, Token};
 
@@ -171,16 +174,33 @@ const ACTION_CONCEPTS: [&str; 15] = [
 
 /// The order that words at `n` give to the clause that they end, and how many words they are.
 pub fn closer(tokens: &[Token], n: usize) -> Option<(Cue, usize)> {
-    let (text, cue) = CLOSERS.iter().find(|(text, _)| says(tokens, n, text))?;
-    let words = text.split(' ').count();
-    ends_here(tokens, n + words).then_some((*cue, words))
+    static BY_WORD: OnceLock<ByWord> = OnceLock::new();
+    let (_, cue, words) = find(BY_WORD.get_or_init(|| by_word(CLOSERS)), tokens, n)?;
+    ends_here(tokens, n + words).then_some((cue, words))
 }
 
-fn says(tokens: &[Token], n: usize, text: &str) -> bool {
-    let mut words = text.split(' ').enumerate();
-    words.all(|(k, word)| {
-        tokens.get(n + k).is_some_and(|token| token.kind == Kind::Word && token.lower == word)
-    })
+/// Phrases by their first word, each with the words after it and what it says.
+type ByWord = QuickMap<&'static str, Vec<(&'static str, Vec<&'static str>, Cue)>>;
+
+fn by_word(phrases: &'static [(&'static str, Cue)]) -> ByWord {
+    let mut map = ByWord::default();
+    for (text, cue) in phrases {
+        let mut words = text.split(' ');
+        map.entry(words.next().unwrap_or_default()).or_default().push((text, words.collect(), *cue));
+    }
+    map
+}
+
+/// The phrase that stands at `n`, what it says, and how many words it has.
+fn find(phrases: &ByWord, tokens: &[Token], n: usize) -> Option<(&'static str, Cue, usize)> {
+    let is = |n: usize, word: &str| {
+        tokens.get(n).is_some_and(|token| token.kind == Kind::Word && token.lower == word)
+    };
+    let candidates = phrases.get(tokens.get(n)?.lower.as_str())?;
+    let (text, words, cue) = candidates
+        .iter()
+        .find(|(_, words, _)| words.iter().enumerate().all(|(k, word)| is(n + 1 + k, word)))?;
+    Some((text, *cue, words.len() + 1))
 }
 
 /// The order that the words at `n` give, and how many words they are.
@@ -220,8 +240,9 @@ pub fn opener(tokens: &[Token], hits: &[Hit], n: usize) -> Option<(Cue, usize)> 
         return Some((Cue::Before, 1));
     }
     let before = n.checked_sub(1).and_then(|n| tokens.get(n)).map_or("", |token| token.lower.as_str());
-    let (text, cue) = OPENERS.iter().find(|(text, _)| says(tokens, n, text))?;
-    match *text {
+    static BY_WORD: OnceLock<ByWord> = OnceLock::new();
+    let (text, cue, words) = find(BY_WORD.get_or_init(|| by_word(OPENERS)), tokens, n)?;
+    match text {
         // `tell me which`, `decide who`: what is asked, not an aside.
         "which" | "who" if tokens.get(n.wrapping_sub(1)).is_none_or(Token::is_word) => return None,
         // `the following documents`, `the first page`, `the next step`, `at first`
@@ -236,7 +257,7 @@ pub fn opener(tokens: &[Token], hits: &[Hit], n: usize) -> Option<(Cue, usize)> 
         }
         _ => {}
     }
-    Some((*cue, text.split(' ').count()))
+    Some((cue, words))
 }
 
 fn is_modifier(before: &str) -> bool {

@@ -3,9 +3,9 @@
 //! A word is corrected only when it is no word that is known to be right, neither of the lexicon nor of the list of
 //! common words that look like one (`contact` is not `contract`). That list is data, made by `examples/confusable.rs`.
 
-use std::collections::HashSet;
 use std::sync::OnceLock;
 
+use super::hash::QuickSet;
 use super::lexicon::Lexicon;
 
 const CONFUSABLE: &str = include_str!("../../data/confusable.txt");
@@ -15,7 +15,8 @@ const CUES: &str = "before after then until unless without afterwards finally fi
     following provided once every while";
 
 struct Speller {
-    known: HashSet<&'static str>,
+    known: QuickSet<&'static str>,
+    target: QuickSet<&'static str>,
     /// Words to correct to, by first letter: the word, its letters as bits.
     targets: Vec<Vec<(&'static str, u32)>>,
 }
@@ -90,8 +91,7 @@ impl Speller {
     }
 
     fn is_target(&self, word: &str) -> bool {
-        let first = word.bytes().next().unwrap_or_default().wrapping_sub(b'a');
-        self.targets.get(usize::from(first)).into_iter().flatten().any(|(target, _)| *target == word)
+        self.target.contains(word)
     }
 }
 
@@ -106,18 +106,18 @@ fn speller() -> &'static Speller {
     static SPELLER: OnceLock<Speller> = OnceLock::new();
     SPELLER.get_or_init(|| {
         let mut targets = vec![Vec::new(); 26];
-        let mut seen = HashSet::new();
+        let mut target = QuickSet::default();
         for word in Lexicon::builtin().words().chain(CUES.split_whitespace()) {
             let fits = word.len() > 3 && word.bytes().all(|b| b.is_ascii_lowercase());
             let first = word.bytes().next().unwrap_or_default().wrapping_sub(b'a');
             if fits
-                && seen.insert(word)
+                && target.insert(word)
                 && let Some(bucket) = targets.get_mut(usize::from(first))
             {
                 bucket.push((word, letters(word)));
             }
         }
-        Speller { known: CONFUSABLE.split_whitespace().collect(), targets }
+        Speller { known: CONFUSABLE.split_whitespace().collect(), target, targets }
     })
 }
 

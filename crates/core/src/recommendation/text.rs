@@ -72,7 +72,11 @@ pub fn tokens(text: &str) -> Vec<Token> {
             chars.next();
         }
         let word = text.get(start..end).unwrap_or_default();
-        let first = tokens.last().is_none_or(|token| matches!(token.kind, Kind::Stop | Kind::Arrow));
+        let first = tokens.last().is_none_or(|token| match token.kind {
+            // A semicolon goes on with the sentence: `...; Karin picks one`.
+            Kind::Stop => !text.get(token.start..).is_some_and(|rest| rest.starts_with(';')),
+            kind => kind == Kind::Arrow,
+        });
         tokens.push(read_word(word, start, first, &stemmer));
     }
     drop_title_case(&mut tokens);
