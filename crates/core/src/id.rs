@@ -78,6 +78,8 @@ ids! {
     ArtifactId,
     /// A worker process.
     WorkerId,
+    /// A rule that starts executions.
+    ScheduleId,
 }
 
 #[cfg(test)]

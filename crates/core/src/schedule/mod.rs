@@ -1,4 +1,6 @@
-//! Schedules: five cron fields and an IANA time zone, and the instants they name.
+//! Schedules: five cron fields and an IANA time zone, the instants they name, and what is to be done at each.
+//!
+//! [`Schedule`] is the rule, [`State`] a schedule as it stands, [`advance`](State::advance) the decisions.
 //!
 //! Minute, hour, day of month, month, day of week; names (`MON`, `JAN`), lists, ranges, steps, `L`, `#`, `W` and
 //! nicknames such as `@daily` as the `croner` crate reads them. Without a zone, UTC.
@@ -10,7 +12,9 @@
 //!
 //! Invariant: no clock is read; the same schedule after the same instant always yields the same instants.
 
+mod advance;
 mod clock_change;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +24,12 @@ use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
 use croner::{Cron, Weekday};
+use serde::{Deserialize, Serialize};
 
 use crate::violation::{Reason, Violations, nearest};
+
+pub use advance::{Events, MAX_QUEUE, ON_TIME};
+pub use state::{CatchUp, Command, Definition, Outcome, Overlap, Past, Request, Skip, Slot, State};
 
 /// Longest cron text, in bytes.
 const MAX_LENGTH: usize = 128;
@@ -30,11 +38,33 @@ const CALENDAR_START: i32 = 2024;
 const CALENDAR_YEARS: i32 = 28;
 
 /// When something starts again and again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Texts", into = "Texts")]
 pub struct Schedule {
     text: String,
     cron: Cron,
     zone: Tz,
+}
+
+/// A schedule as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Texts {
+    cron: String,
+    timezone: String,
+}
+
+impl TryFrom<Texts> for Schedule {
+    type Error = Violations;
+
+    fn try_from(texts: Texts) -> Result<Self, Violations> {
+        Self::parse(&texts.cron, Some(&texts.timezone))
+    }
+}
+
+impl From<Schedule> for Texts {
+    fn from(schedule: Schedule) -> Self {
+        Self { timezone: schedule.zone.name().to_owned(), cron: schedule.text }
+    }
 }
 
 impl Schedule {
@@ -79,6 +109,12 @@ impl Schedule {
     /// The first `n` instants after one, with the zone's offset at each. Fewer only at the end of time.
     pub fn next(&self, after: DateTime<Utc>, n: usize) -> Vec<DateTime<Tz>> {
         self.cron.iter_after(after.with_timezone(&self.zone)).take(n).collect()
+    }
+
+    /// The instants after one, up to another and with it.
+    pub fn between(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
+        let instants = self.cron.iter_after(after.with_timezone(&self.zone));
+        instants.map(|instant| instant.to_utc()).take_while(move |instant| *instant <= until)
     }
 
     /// What the next change of the clocks does to this schedule, within a year; nothing if it does nothing.
