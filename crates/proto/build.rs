@@ -12,6 +12,7 @@ const FILES: [&str; 10] = [
     "mahavishnu/v1/event.proto",
     "mahavishnu/v1/execution.proto",
     "mahavishnu/v1/orchestrator.proto",
+    "mahavishnu/v1/schedule.proto",
     "mahavishnu/v1/workflow.proto",
     "mahavishnu/worker/v1/checkpoint.proto",
     "mahavishnu/worker/v1/log.proto",

@@ -7,6 +7,7 @@
 //! | [`timers`] | durable delays that fire into the inputs |
 //! | [`checkpoints`] | resumable engine state, fenced by attempt and delivery |
 //! | [`artifacts`] | large payloads by content hash |
+//! | [`schedules`] | schedules as they stand, and what wakes whoever looks at them |
 //! | [`summaries`] | the last known summary of each execution and approval, for lists |
 //! | [`live`] | what is shown and not kept: heartbeats, token deltas, cancel signals |
 //!
@@ -21,6 +22,7 @@ pub mod artifacts;
 pub mod checkpoints;
 pub mod live;
 pub mod log;
+pub mod schedules;
 pub mod summaries;
 pub mod tasks;
 pub mod timers;

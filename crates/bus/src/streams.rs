@@ -10,6 +10,7 @@ use mahavishnu_core::id::EngineName;
 use crate::{Bus, Error, Result, subjects};
 
 pub const HISTORY: &str = "MAHAVISHNU_HISTORY";
+pub const SCHEDULES: &str = "MAHAVISHNU_SCHEDULES";
 pub const SUMMARIES: &str = "MAHAVISHNU_SUMMARIES";
 pub const CHECKPOINTS: &str = "MAHAVISHNU_CHECKPOINTS";
 pub const ARTIFACTS: &str = "MAHAVISHNU_ARTIFACTS";
@@ -63,7 +64,18 @@ impl Bus {
             duplicate_window: Duration::from_millis(100),
             ..self.stream_config()
         };
-        for config in [history, summaries, checkpoints] {
+        let schedules = Config {
+            name: SCHEDULES.to_owned(),
+            description: Some("schedules as they stand".to_owned()),
+            subjects: vec![subjects::SCHEDULES.to_owned()],
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::Old,
+            allow_message_schedules: true,
+            allow_message_ttl: true,
+            duplicate_window: Duration::from_millis(100),
+            ..self.stream_config()
+        };
+        for config in [history, summaries, checkpoints, schedules] {
             self.js.create_or_update_stream(config).await.map_err(Error::new)?;
         }
         if self.js.get_object_store(ARTIFACTS).await.is_err() {
@@ -77,16 +89,25 @@ impl Bus {
                 .await
                 .map_err(Error::new)?;
         }
-        self.ensure_consumer(COORDINATORS.to_owned(), subjects::INPUTS.to_owned(), MAX_INPUTS_IN_FLIGHT)
-            .await?;
+        let coordinators = |stream, filter: &str| {
+            self.ensure_consumer(stream, COORDINATORS.to_owned(), filter.to_owned(), MAX_INPUTS_IN_FLIGHT)
+        };
+        coordinators(HISTORY, subjects::INPUTS).await?;
+        coordinators(SCHEDULES, subjects::SCHEDULE_WAKES).await?;
         for engine in engines {
             // Unlimited: what is in flight is bounded by the workers' slots.
-            self.ensure_consumer(task_consumer(engine), subjects::tasks_of(engine), -1).await?;
+            self.ensure_consumer(HISTORY, task_consumer(engine), subjects::tasks_of(engine), -1).await?;
         }
         Ok(())
     }
 
-    async fn ensure_consumer(&self, name: String, filter: String, in_flight: i64) -> Result<()> {
+    async fn ensure_consumer(
+        &self,
+        stream: &str,
+        name: String,
+        filter: String,
+        in_flight: i64,
+    ) -> Result<()> {
         let config = pull::Config {
             durable_name: Some(name),
             filter_subject: filter,
@@ -98,7 +119,7 @@ impl Bus {
             max_waiting: 10_000,
             ..pull::Config::default()
         };
-        self.js.create_consumer_on_stream(config, HISTORY).await.map_err(Error::new)?;
+        self.js.create_consumer_on_stream(config, stream).await.map_err(Error::new)?;
         Ok(())
     }
 

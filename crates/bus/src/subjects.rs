@@ -5,6 +5,9 @@
 //! task.<engine>.<execution>       a stage is scheduled: the task itself       stream HISTORY
 //! dec.h.<execution>               the coordinators' other decisions           stream HISTORY
 //! timer.<execution>.<name>        schedules that fire into in.<execution>     stream HISTORY
+//! schedule.state.<schedule>       the schedule as it stands                   stream SCHEDULES
+//! schedule.wake.<schedule>        somebody is to look at it                   stream SCHEDULES
+//! schedule.timer.<schedule>.<n>   fires into schedule.wake.<schedule>         stream SCHEDULES
 //! sum.execution.<execution>       last summary                                stream SUMMARIES
 //! sum.approval.<approval id>      last summary                                stream SUMMARIES
 //! checkpoint.<execution>.<stage>  what an engine needs to go on             stream CHECKPOINTS
@@ -18,12 +21,16 @@
 //! Architecture invariant: `*.*.<execution>` matches what coordinators write conditionally, and nothing
 //! that anybody writes unconditionally. `in.<execution>` has two tokens; a timer's third token is its name.
 
-use mahavishnu_core::id::{EngineName, ExecutionId, StageId, WorkerId};
+use chrono::{DateTime, Utc};
+use mahavishnu_core::id::{EngineName, ExecutionId, ScheduleId, StageId, WorkerId};
 
 pub const INPUTS: &str = "in.*";
 pub const TASKS: &str = "task.*.*";
 pub const DECISIONS: &str = "dec.h.*";
 pub const TIMERS: &str = "timer.*.>";
+pub const SCHEDULES: &str = "schedule.>";
+pub const SCHEDULE_STATES: &str = "schedule.state.*";
+pub const SCHEDULE_WAKES: &str = "schedule.wake.*";
 pub const SUMMARIES: &str = "sum.>";
 pub const CHECKPOINTS: &str = "checkpoint.*.*";
 pub const HEARTBEATS: &str = "worker.*.*";
@@ -74,6 +81,23 @@ pub fn heartbeat(engine: &EngineName, worker: &WorkerId) -> String {
 
 pub fn cancel(id: &ExecutionId) -> String {
     format!("cancel.{id}")
+}
+
+pub fn schedule_state(id: &ScheduleId) -> String {
+    format!("schedule.state.{id}")
+}
+
+pub fn schedule_wake(id: &ScheduleId) -> String {
+    format!("schedule.wake.{id}")
+}
+
+pub fn schedule_timer(id: &ScheduleId, at: DateTime<Utc>) -> String {
+    format!("schedule.timer.{id}.{}", at.timestamp())
+}
+
+/// The schedule that a state or a wake belongs to.
+pub fn schedule(subject: &str) -> Option<ScheduleId> {
+    subject.rsplit('.').next().and_then(|token| ScheduleId::parse(token).ok())
 }
 
 /// The execution that a history subject belongs to.

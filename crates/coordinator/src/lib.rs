@@ -121,19 +121,21 @@ pub async fn run(
     let workers = Workers::default();
     let level = Level { durability: options.durability, replicas: options.replicas };
     let app = App::new(bus.clone(), histories.clone(), registry, workers.clone(), level, stop.clone());
+    let scheduler = app.scheduler.clone();
     let driver = Driver::new(bus.clone(), histories);
 
     let heartbeats = workers.listen(&bus).await.context("heartbeats")?;
     let listening = workers.run(heartbeats);
     let serving = service::serve(app, listener, stop.clone());
     let driving = driver.run(stop.clone());
+    let scheduling = scheduler.run(stop.clone());
     tracing::info!(%address, durability = level.durability.as_str(), replicas = level.replicas, "coordinator ready");
     ready(address);
     // A part that ends takes the process with it: a coordinator that only looks alive helps nobody.
     let ended = tokio::select! {
         result = feeder.run() => result.context("tail of the history"),
         result = listening => result.context("heartbeats"),
-        result = drained(serving, driving, stop) => result,
+        result = drained(serving, driving, scheduling, stop) => result,
     };
     bus.close().await;
     ended
@@ -143,15 +145,20 @@ pub async fn run(
 async fn drained(
     serving: impl Future<Output = anyhow::Result<()>>,
     driving: impl Future<Output = mahavishnu_bus::Result<()>>,
+    scheduling: impl Future<Output = mahavishnu_bus::Result<()>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let both = async { tokio::try_join!(serving, async { driving.await.context("inputs") }).map(drop) };
+    let all = async {
+        let driving = async { driving.await.context("inputs") };
+        let scheduling = async { scheduling.await.context("schedules") };
+        tokio::try_join!(serving, driving, scheduling).map(drop)
+    };
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        result = both => result,
+        result = all => result,
         () = overdue => {
             tracing::warn!("calls are cut off after {DRAIN:?}");
             Ok(())

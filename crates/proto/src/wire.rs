@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use mahavishnu_core::execution as core;
 use mahavishnu_core::execution::{Fact, Object, Origin, Timer};
-use mahavishnu_core::id::{ArtifactId, EngineName, ExecutionId, InvalidId, StageId, WorkerId};
+use mahavishnu_core::id::{ArtifactId, EngineName, ExecutionId, InvalidId, ScheduleId, StageId, WorkerId};
 use prost_types::Timestamp;
 
 use crate::worker as wire;
@@ -76,6 +76,8 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
             digest: accepted.digest.clone().into(),
             notes: accepted.notes.clone(),
             forked: accepted.forked.as_ref().map(forked),
+            schedule_id: accepted.firing.as_ref().map(|by| by.schedule.to_string()).unwrap_or_default(),
+            fire_time: accepted.firing.as_ref().map(|by| timestamp(by.time)),
         })),
         Fact::TaskUnreadable(unreadable) => input(In::TaskUnreadable(wire::TaskUnreadable {
             position: unreadable.position,
@@ -269,6 +271,13 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
             digest: accepted.digest.to_vec(),
             notes: accepted.notes,
             forked: accepted.forked.map(decode_forked).transpose()?,
+            firing: match accepted.schedule_id.as_str() {
+                "" => None,
+                id => Some(core::Firing {
+                    schedule: ScheduleId::parse(id)?,
+                    time: time(accepted.fire_time, "fire_time")?,
+                }),
+            },
         }),
         Kind::TaskUnreadable(unreadable) => Fact::TaskUnreadable(core::TaskUnreadable {
             position: unreadable.position,

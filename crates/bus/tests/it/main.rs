@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mahavishnu_bus::{Bus, Options, Trace};
-use mahavishnu_core::execution::{Accepted, Completed, Fact, Failure, Object, Origin, Progressed, Task};
-use mahavishnu_core::id::{EngineName, ExecutionId, StageId, WorkerId};
+use mahavishnu_core::execution::{
+    Accepted, Completed, Fact, Failure, Firing, Object, Origin, Progressed, Task,
+};
+use mahavishnu_core::id::{EngineName, ExecutionId, ScheduleId, StageId, WorkerId};
 use mahavishnu_core::workflow::Parsed;
 use mahavishnu_test_support::nats::TestNats;
 use serde_json::{Value, json};
@@ -68,6 +70,7 @@ fn accepted() -> Fact {
         digest: vec![1, 2],
         notes: vec!["a note".into()],
         forked: None,
+        firing: Some(Firing { schedule: ScheduleId::parse("nightly").unwrap(), time: now() }),
     })
 }
 

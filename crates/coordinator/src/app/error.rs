@@ -18,6 +18,16 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// There is such a thing already.
+    #[error("the {what} {name:?} exists")]
+    AlreadyExists {
+        /// `schedule`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// The request id was used before, with another body.
     #[error("request id {0:?} was used before for something else; choose a new one")]
     RequestIdReused(String),
@@ -61,6 +71,14 @@ impl From<mahavishnu_bus::Error> for Error {
 }
 
 impl Error {
+    pub(crate) fn no_schedule(name: &str) -> Self {
+        Self::NotFound {
+            what: "schedule",
+            name: name.to_owned(),
+            hint: "list what there is: mahavishnu schedules list".to_owned(),
+        }
+    }
+
     pub(crate) fn no_execution(name: &str) -> Self {
         Self::NotFound {
             what: "execution",

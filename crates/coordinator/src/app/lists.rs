@@ -34,6 +34,8 @@ pub struct ExecutionFilter {
     pub created_after: Option<DateTime<Utc>>,
     /// Accepted before.
     pub created_before: Option<DateTime<Utc>>,
+    /// Started by this schedule.
+    pub schedule: String,
     /// With all of these labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -96,15 +98,19 @@ impl App {
 }
 
 impl Page {
+    /// How many a page holds at most.
+    pub(super) fn size(&self, violations: &mut Violations) -> usize {
+        if self.size < 0 {
+            let message = format!("use 1 to {MAX_SIZE}, or 0 for {DEFAULT_SIZE}");
+            violations.push("page_size", Reason::InvalidValue, message);
+        }
+        let size = if self.size == 0 { DEFAULT_SIZE } else { self.size.min(MAX_SIZE) };
+        usize::try_from(size).unwrap_or_default()
+    }
+
     fn check(&self, seal: &Seal) -> Result<(usize, Option<u64>)> {
         let mut violations = Violations::default();
-        if self.size < 0 {
-            violations.push(
-                "page_size",
-                Reason::InvalidValue,
-                format!("use 1 to {MAX_SIZE}, or 0 for {DEFAULT_SIZE}"),
-            );
-        }
+        let size = self.size(&mut violations);
         let before = match self.token.as_str() {
             "" => None,
             token => {
@@ -119,8 +125,7 @@ impl Page {
                 position
             }
         };
-        let size = if self.size == 0 { DEFAULT_SIZE } else { self.size.min(MAX_SIZE) };
-        Ok(violations.into_result((usize::try_from(size).unwrap_or_default(), before))?)
+        Ok(violations.into_result((size, before))?)
     }
 }
 
@@ -147,6 +152,7 @@ impl ExecutionFilter {
         let created = wire::time(execution.create_time, "create_time").unwrap_or_default();
         (self.states.is_empty() || self.states.contains(&execution.state()))
             && (self.engine.is_empty() || execution.engines.contains(&self.engine))
+            && (self.schedule.is_empty() || execution.schedule_id == self.schedule)
             && self.created_after.is_none_or(|after| created >= after)
             && self.created_before.is_none_or(|before| created < before)
             && self.labels.iter().all(|(key, value)| execution.labels.get(key) == Some(value))

@@ -8,6 +8,7 @@ mod executions;
 mod explain;
 mod fork;
 mod lists;
+mod schedules;
 mod start;
 mod watch;
 
@@ -18,13 +19,14 @@ use mahavishnu_core::engine::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::Durability;
-use crate::driver::Histories;
+use crate::driver::{Histories, Scheduler};
 use crate::registry::Workers;
 
 pub use approvals::Decision;
 pub use error::{Error, Result};
 pub use fork::Changes;
 pub use lists::{ApprovalFilter, ExecutionFilter, Page};
+pub use schedules::{Spec, Standing};
 
 /// How durable the deployment says that its NATS servers are.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,7 @@ impl Level {
 pub struct App {
     pub(crate) bus: Bus,
     pub(crate) histories: Histories,
+    pub(crate) scheduler: Scheduler,
     pub(crate) registry: Arc<Registry>,
     pub(crate) workers: Workers,
     pub(crate) level: Level,
@@ -77,7 +80,8 @@ impl App {
         level: Level,
         draining: CancellationToken,
     ) -> Self {
-        Self { bus, histories, registry, workers, level, draining }
+        let scheduler = Scheduler::new(bus.clone(), histories.clone());
+        Self { scheduler, bus, histories, registry, workers, level, draining }
     }
 
     /// The engines that this deployment knows.

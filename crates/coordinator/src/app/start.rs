@@ -45,7 +45,8 @@ impl App {
         self.documents_exist(&workflow).await?;
         let digest = digest(&workflow, forked.as_ref());
         let notes = plan(&workflow, Utc::now()).notes.into_iter().map(|note| note.message).collect();
-        let accepted = Accepted { workflow: Arc::new(workflow), digest: digest.clone(), notes, forked };
+        let accepted =
+            Accepted { workflow: Arc::new(workflow), digest: digest.clone(), notes, forked, firing: None };
         match self.bus.accept(id, &Fact::Accepted(accepted), trace).await {
             Ok(position) => {
                 self.histories.passed(position).await;
@@ -63,7 +64,7 @@ impl App {
     }
 
     /// Documents that came with the workflow must be there before anything runs.
-    async fn documents_exist(&self, workflow: &Workflow) -> Result<()> {
+    pub(super) async fn documents_exist(&self, workflow: &Workflow) -> Result<()> {
         let mut violations = Violations::default();
         for (name, id) in &workflow.documents {
             if !self.bus.has_artifact(id).await? {

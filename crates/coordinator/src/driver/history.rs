@@ -36,6 +36,8 @@ pub struct Folded {
     pub summary_due: u64,
     /// Position up to which this process has written what lists show.
     pub summary_put: u64,
+    /// The schedule that started it was told by this process that it has ended.
+    pub schedule_told: bool,
     /// `Some` while the history is being loaded: what the tail brought meanwhile.
     pending: Option<Vec<Stored>>,
 }

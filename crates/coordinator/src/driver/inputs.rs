@@ -137,7 +137,21 @@ impl Driver {
                 Step::Done => break,
             }
         }
-        summary::put(&self.bus, history).await
+        summary::put(&self.bus, history).await?;
+        self.tell_schedule(history).await
+    }
+
+    /// Has the schedule looked at that started an execution which has ended: another one may wait for that.
+    async fn tell_schedule(&self, history: &History) -> Result<()> {
+        let schedule = history.with_folded(|folded| {
+            let due = folded.state.end.is_some() && !folded.schedule_told;
+            let firing = folded.state.accepted.as_ref().and_then(|accepted| accepted.firing.as_ref());
+            firing.filter(|_| due).map(|firing| firing.schedule.clone())
+        });
+        let Some(schedule) = schedule else { return Ok(()) };
+        self.bus.wake_schedule(&schedule).await?;
+        history.with_folded(|folded| folded.schedule_told = true);
+        Ok(())
     }
 
     /// Somebody else stored a message under the condition. If it is none that can be read, no fold will ever tell of it.

@@ -9,9 +9,11 @@
 mod histories;
 mod history;
 mod inputs;
+pub mod schedules;
 mod summary;
 
 pub use histories::Histories;
 pub use history::{Folded, History, Numbered};
 pub use inputs::Driver;
+pub use schedules::Scheduler;
 pub use summary::{approvals, dead_letters, decision_counted};

@@ -134,6 +134,12 @@ fn filter(filter: v1::ExecutionFilter) -> Result<ExecutionFilter, Violations> {
     let created_after = time(filter.created_after, "created_after");
     let created_before = time(filter.created_before, "created_before");
     let labels = filter.labels.into_iter().collect();
-    let engine = filter.engine;
-    violations.into_result(ExecutionFilter { states, engine, created_after, created_before, labels })
+    violations.into_result(ExecutionFilter {
+        states,
+        engine: filter.engine,
+        created_after,
+        created_before,
+        schedule: filter.schedule_id,
+        labels,
+    })
 }

@@ -7,6 +7,7 @@ mod artifact;
 mod dead_letter;
 mod execution;
 mod orchestrator;
+mod schedule;
 mod status;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use mahavishnu_proto::v1::artifact_service_server::ArtifactServiceServer;
 use mahavishnu_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use mahavishnu_proto::v1::execution_service_server::ExecutionServiceServer;
 use mahavishnu_proto::v1::orchestrator_service_server::OrchestratorServiceServer;
+use mahavishnu_proto::v1::schedule_service_server::ScheduleServiceServer;
 use mahavishnu_telemetry::context::{self, FromHttp};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -58,6 +60,7 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
         .add_service(ExecutionServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ApprovalServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(DeadLetterServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
+        .add_service(ScheduleServiceServer::new(api.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ArtifactServiceServer::new(api).max_decoding_message_size(MAX_REQUEST));
     // Before the first call: a service without a status does not exist to a health check.
     set_health(&health, app.bus.is_connected()).await;
@@ -93,12 +96,14 @@ async fn set_health(health: &HealthReporter, serving: bool) {
         health.set_serving::<OrchestratorServiceServer<Api>>().await;
         health.set_serving::<ExecutionServiceServer<Api>>().await;
         health.set_serving::<ApprovalServiceServer<Api>>().await;
+        health.set_serving::<ScheduleServiceServer<Api>>().await;
         health.set_serving::<ArtifactServiceServer<Api>>().await;
         health.set_serving::<DeadLetterServiceServer<Api>>().await;
     } else {
         health.set_not_serving::<OrchestratorServiceServer<Api>>().await;
         health.set_not_serving::<ExecutionServiceServer<Api>>().await;
         health.set_not_serving::<ApprovalServiceServer<Api>>().await;
+        health.set_not_serving::<ScheduleServiceServer<Api>>().await;
         health.set_not_serving::<ArtifactServiceServer<Api>>().await;
         health.set_not_serving::<DeadLetterServiceServer<Api>>().await;
     }

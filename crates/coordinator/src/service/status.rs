@@ -22,6 +22,10 @@ impl From<Error> for Status {
                 details.set_resource_info(*what, name.clone(), "", hint.clone());
                 (Code::NotFound, "NOT_FOUND")
             }
+            Error::AlreadyExists { what, name, hint } => {
+                details.set_resource_info(*what, name.clone(), "", hint.clone());
+                (Code::AlreadyExists, "ALREADY_EXISTS")
+            }
             Error::RequestIdReused(id) => {
                 details.set_resource_info("request_id", id.clone(), "", "");
                 (Code::AlreadyExists, "REQUEST_ID_REUSED")

@@ -6,6 +6,7 @@ use mahavishnu_proto::v1::artifact_service_client::ArtifactServiceClient;
 use mahavishnu_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use mahavishnu_proto::v1::execution_service_client::ExecutionServiceClient;
 use mahavishnu_proto::v1::orchestrator_service_client::OrchestratorServiceClient;
+use mahavishnu_proto::v1::schedule_service_client::ScheduleServiceClient;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -57,6 +58,10 @@ impl Coordinator {
     /// Asks it to end, as SIGTERM does.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    pub fn schedules(&self) -> ScheduleServiceClient<Channel> {
+        ScheduleServiceClient::new(self.channel())
     }
 
     pub fn channel(&self) -> Channel {

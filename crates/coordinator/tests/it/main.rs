@@ -16,6 +16,7 @@ mod lists;
 mod requests;
 mod resume;
 mod run;
+mod schedules;
 mod takeover;
 mod worker;
 

@@ -19,7 +19,13 @@ async fn what_was_accepted_and_not_yet_decided_is_taken_over() {
     let mut inputs = bus.inputs().await.unwrap();
     let text = json!({"stages": [{"id": "a", "type": "custom", "task": {}}]}).to_string();
     let checked = Parsed::json(text.as_bytes()).check(&["custom"].as_slice()).unwrap();
-    let accepted = Accepted { workflow: Arc::new(checked), digest: vec![1], notes: Vec::new(), forked: None };
+    let accepted = Accepted {
+        workflow: Arc::new(checked),
+        digest: vec![1],
+        notes: Vec::new(),
+        forked: None,
+        firing: None,
+    };
     let id = ExecutionId::parse("e1").unwrap();
     bus.accept(&id, &Fact::Accepted(accepted), &Trace::new()).await.unwrap();
     let input = in_time("the input", inputs.next()).await.unwrap().unwrap().unwrap();

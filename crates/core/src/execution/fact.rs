@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::id::{ArtifactId, EngineName, ExecutionId, StageId, WorkerId};
+use crate::id::{ArtifactId, EngineName, ExecutionId, ScheduleId, StageId, WorkerId};
 use crate::workflow::Workflow;
 
 /// A JSON object: tasks, outputs, state values.
@@ -97,6 +97,8 @@ pub struct Accepted {
     pub notes: Vec<String>,
     /// What it takes over from another execution.
     pub forked: Option<Forked>,
+    /// What started it, unless a client did.
+    pub firing: Option<Firing>,
 }
 
 /// What an execution takes over from another.
@@ -117,6 +119,15 @@ pub enum Ended {
     Completed(Arc<Object>),
     /// Without having run, for this reason.
     Skipped(String),
+}
+
+/// A schedule started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Firing {
+    /// The schedule.
+    pub schedule: ScheduleId,
+    /// The slot.
+    pub time: DateTime<Utc>,
 }
 
 /// Which attempt a worker's message is about.

@@ -13,7 +13,7 @@ mod tests;
 pub use advance::{Advance, Step, Wait};
 pub use decide::{Command, decide};
 pub use fact::{
-    Accepted, Completed, Decided, Ended, Fact, Failed, Failure, Forked, Object, Origin, Paused, Progressed,
-    Question, Record, Resolution, Task, TaskUnreadable, Timer,
+    Accepted, Completed, Decided, Ended, Fact, Failed, Failure, Firing, Forked, Object, Origin, Paused,
+    Progressed, Question, Record, Resolution, Task, TaskUnreadable, Timer,
 };
 pub use state::{End, Phase, StageState, State, Void};

@@ -54,6 +54,7 @@ fn accepted(workflow: &Arc<Workflow>) -> Fact {
         digest: vec![1],
         notes: Vec::new(),
         forked: None,
+        firing: None,
     })
 }
 

@@ -21,7 +21,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 use super::state::{CatchUp, Outcome, Overlap, Past, Skip, Slot, State};
 
@@ -67,7 +67,7 @@ impl State {
 
     /// Starts one now, whatever else runs. Gives its slot.
     pub fn trigger(&mut self, now: DateTime<Utc>) -> Slot {
-        let mut slot = Slot { time: now, triggered: true };
+        let mut slot = Slot { time: now.trunc_subsecs(6), triggered: true };
         let fired = |past: &Past| past.outcome == (Outcome::Fired { triggered: true });
         // The time is its identity: two in one instant are told apart.
         while self.is_under_way(&slot) || self.past.iter().any(|past| fired(past) && past.from == slot.time) {

@@ -210,6 +210,12 @@ impl Workflow {
         }
     }
 
+    /// The cron fields and the zone that the first stage names.
+    pub fn schedule(&self) -> Option<(&str, Option<&str>)> {
+        let first = self.stages.first()?;
+        task::schedule(first.engine.as_str(), &first.task)
+    }
+
     /// The stage with this id.
     pub fn stage(&self, id: &StageId) -> Option<&Stage> {
         self.stages.iter().find(|stage| &stage.id == id)

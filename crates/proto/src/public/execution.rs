@@ -2,7 +2,7 @@
 
 use mahavishnu_core::execution::{Accepted, End, Fact, Paused, Phase, StageState, State};
 use mahavishnu_core::id::{ExecutionId, StageId};
-use mahavishnu_core::workflow::{Stage, Workflow};
+use mahavishnu_core::workflow::Stage;
 use prost_types::Struct;
 use v1::execution::State as Public;
 use v1::stage_status::State as StagePublic;
@@ -86,10 +86,11 @@ pub fn execution(id: &ExecutionId, state: &State, full: bool) -> v1::Execution {
         Some((End::Failed { error: failure, .. }, at)) => (Public::Failed, Some(error(failure)), Some(*at)),
         Some((End::Cancelled { .. }, at)) => (Public::Cancelled, None, Some(*at)),
     };
+    let firing = state.accepted.as_ref().and_then(|accepted| accepted.firing.as_ref());
     v1::Execution {
         id: id.to_string(),
         state: public.into(),
-        workflow: workflow.filter(|_| full).map(|workflow| self::workflow(workflow)),
+        workflow: workflow.filter(|_| full).map(|workflow| super::workflow(workflow)),
         stages: if full {
             state.iter().map(|(stage, now)| status(id, stage, now, state)).collect()
         } else {
@@ -104,6 +105,8 @@ pub fn execution(id: &ExecutionId, state: &State, full: bool) -> v1::Execution {
         error: failure,
         forked_from: state.accepted.as_ref().and_then(forked_from),
         last_sequence: if full { i64::try_from(state.sequence).unwrap_or(i64::MAX) } else { 0 },
+        schedule_id: firing.map(|firing| firing.schedule.to_string()).unwrap_or_default(),
+        fire_time: firing.map(|firing| wire::timestamp(firing.time)),
     }
 }
 
@@ -167,36 +170,6 @@ fn status(id: &ExecutionId, stage: &Stage, now: &StageState, whole: &State) -> v
     };
     status.state = state.into();
     status
-}
-
-/// A checked workflow, for clients.
-pub fn workflow(workflow: &Workflow) -> v1::Workflow {
-    v1::Workflow {
-        stages: workflow
-            .stages
-            .iter()
-            .map(|stage| v1::Stage {
-                id: stage.id.to_string(),
-                r#type: stage.engine.to_string(),
-                task: Some(json::to_struct(&stage.task)),
-                needs: stage.needs.iter().map(ToString::to_string).collect(),
-                when: stage.when.clone().unwrap_or_default(),
-                retry: Some(v1::RetryPolicy {
-                    max_attempts: stage.retry.max_attempts,
-                    initial_backoff: stage.retry.initial_backoff.try_into().ok(),
-                    max_backoff: stage.retry.max_backoff.try_into().ok(),
-                    non_retryable_reasons: stage.retry.non_retryable_reasons.clone(),
-                }),
-                timeout: stage.timeout.and_then(|timeout| timeout.try_into().ok()),
-                at_once: stage.needs.is_empty(),
-            })
-            .collect(),
-        input: Some(json::to_struct(&workflow.input)),
-        repos: workflow.repos.clone(),
-        labels: workflow.labels.clone().into_iter().collect(),
-        documents: workflow.documents.iter().map(|(name, id)| (name.clone(), id.to_string())).collect(),
-        timeout: workflow.timeout.and_then(|timeout| timeout.try_into().ok()),
-    }
 }
 
 /// Whether a fact changes what [`execution`] says in a list.

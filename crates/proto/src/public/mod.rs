@@ -5,9 +5,8 @@ mod execution;
 mod workflow;
 
 pub use event::event;
-pub use execution::workflow;
 pub use execution::{ApprovalRef, approval_id, changes_summary, execution, pending};
-pub use workflow::draft;
+pub use workflow::{draft, workflow};
 
 use crate::v1;
 

@@ -1,7 +1,7 @@
-//! A client's workflow as a draft. Nothing is checked here but what the draft cannot hold.
+//! A client's workflow as a draft, and a checked one for clients. Nothing is checked here but what the draft cannot hold.
 
 use mahavishnu_core::violation::{Reason, Violations};
-use mahavishnu_core::workflow::{Draft, RetryDraft, StageDraft};
+use mahavishnu_core::workflow::{Draft, RetryDraft, StageDraft, Workflow};
 use prost_types::Duration;
 
 use crate::{json, v1};
@@ -28,6 +28,36 @@ pub fn draft(workflow: Option<v1::Workflow>) -> Result<Draft, Violations> {
         timeout: duration(workflow.timeout, "timeout", &mut violations),
     };
     violations.into_result(draft)
+}
+
+/// A checked workflow.
+pub fn workflow(workflow: &Workflow) -> v1::Workflow {
+    v1::Workflow {
+        stages: workflow
+            .stages
+            .iter()
+            .map(|stage| v1::Stage {
+                id: stage.id.to_string(),
+                r#type: stage.engine.to_string(),
+                task: Some(json::to_struct(&stage.task)),
+                needs: stage.needs.iter().map(ToString::to_string).collect(),
+                when: stage.when.clone().unwrap_or_default(),
+                retry: Some(v1::RetryPolicy {
+                    max_attempts: stage.retry.max_attempts,
+                    initial_backoff: stage.retry.initial_backoff.try_into().ok(),
+                    max_backoff: stage.retry.max_backoff.try_into().ok(),
+                    non_retryable_reasons: stage.retry.non_retryable_reasons.clone(),
+                }),
+                timeout: stage.timeout.and_then(|timeout| timeout.try_into().ok()),
+                at_once: stage.needs.is_empty(),
+            })
+            .collect(),
+        input: Some(json::to_struct(&workflow.input)),
+        repos: workflow.repos.clone(),
+        labels: workflow.labels.clone().into_iter().collect(),
+        documents: workflow.documents.iter().map(|(name, id)| (name.clone(), id.to_string())).collect(),
+        timeout: workflow.timeout.and_then(|timeout| timeout.try_into().ok()),
+    }
 }
 
 fn stage(stage: v1::Stage, path: &str, violations: &mut Violations) -> StageDraft {
