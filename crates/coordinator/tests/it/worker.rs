@@ -56,16 +56,18 @@ impl Worker {
 
     /// The next task, whenever it comes.
     pub async fn take(&self) -> Delivery {
-        let next = async {
-            loop {
-                match self.queue.next().await {
-                    Ok(Some(delivery)) => return delivery,
-                    Ok(None) => {}
-                    Err(error) => println!("no task: {error:?}"),
-                }
+        in_time("a task", self.next()).await.unwrap()
+    }
+
+    /// The same without a limit.
+    pub async fn next(&self) -> Delivery {
+        loop {
+            match self.queue.next().await {
+                Ok(Some(delivery)) => return delivery,
+                Ok(None) => {}
+                Err(error) => println!("no task: {error:?}"),
             }
-        };
-        in_time("a task", next).await.unwrap()
+        }
     }
 
     fn origin(&self, delivery: &Delivery) -> Origin {
