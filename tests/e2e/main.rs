@@ -5,6 +5,7 @@
 //! | [`workflows`] | the patterns and examples on the real engines: what came back, which branch ran |
 //! | [`refusals`] | bad input is refused by field path before anything runs, by the command and by the server |
 //! | [`cli`] | the contract of `select`, `recommend`, `plan` and `run` |
+//! | [`schedules`] | a schedule of a sample, from the command that makes it to the rows that it loads |
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
@@ -27,6 +28,7 @@ mod missing;
 mod noop;
 mod ran;
 mod refusals;
+mod schedules;
 mod site;
 mod support;
 mod trace;

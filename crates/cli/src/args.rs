@@ -1,5 +1,6 @@
 //! The command line.
 
+mod schedules;
 mod values;
 
 use std::net::SocketAddr;
@@ -12,6 +13,9 @@ use mahavishnu_worker::Engine;
 
 use crate::system::engines;
 
+pub use schedules::{
+    BackfillSchedule, CatchUp, CreateSchedule, Overlap, PreviewSchedule, Rule, Schedules, UpdateSchedule,
+};
 pub use values::{Input, Since};
 use values::{input, model, object, pair, python, since};
 
@@ -85,6 +89,9 @@ pub enum Command {
     /// Tasks that no worker survived or could read: list, look at, run again
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Rules that start executions: cron fields in a time zone
+    #[command(subcommand)]
+    Schedules(Schedules),
     /// Check what this machine has and lacks, and say what to do
     Doctor(Doctor),
     /// Shell completions, on standard output
@@ -205,6 +212,10 @@ pub struct Run {
     /// Start it, print its id, and leave; needs a system that stays
     #[arg(long)]
     pub detach: bool,
+    /// Make a schedule of it instead, by the `schedule` of its first stage; needs a system that stays. NAME is
+    /// by default that of the file. More choices: mahavishnu schedules create
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with_all = ["demo", "detach", "answer"])]
+    pub schedule: Option<String>,
     /// Answer every approval with yes
     #[arg(long)]
     pub approve: bool,
@@ -355,6 +366,9 @@ pub struct ListExecutions {
     /// Only those with this label
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     pub labels: Vec<(String, String)>,
+    /// Only those that this schedule started
+    #[arg(long, default_value = "", value_name = "ID")]
+    pub schedule: String,
     /// Only those accepted within this time, such as 2h, or since an RFC 3339 instant
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Option<Since>,

@@ -8,6 +8,7 @@ use mahavishnu_proto::v1::artifact_service_client::ArtifactServiceClient;
 use mahavishnu_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use mahavishnu_proto::v1::execution_service_client::ExecutionServiceClient;
 use mahavishnu_proto::v1::orchestrator_service_client::OrchestratorServiceClient;
+use mahavishnu_proto::v1::schedule_service_client::ScheduleServiceClient;
 use mahavishnu_telemetry::context::send_along;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -88,6 +89,11 @@ impl Client {
     /// Dead letters.
     pub fn dead_letters(&self) -> DeadLetterServiceClient<Traced> {
         DeadLetterServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Schedules.
+    pub fn schedules(&self) -> ScheduleServiceClient<Traced> {
+        ScheduleServiceClient::new(self.service.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Artifacts.

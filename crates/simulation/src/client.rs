@@ -42,6 +42,7 @@ impl Request {
             digest: self.digest.clone(),
             notes: Vec::new(),
             forked: None,
+            firing: None,
         });
         let same = match env.write(&id, &Write::Accept(fact, self.name.clone()), &format!("trace-{id}")) {
             Reply::Silence => return None,

@@ -6,6 +6,7 @@ mod artifacts;
 mod checkpoints;
 mod log;
 mod outage;
+mod schedules;
 mod summaries;
 mod tasks;
 mod timers;

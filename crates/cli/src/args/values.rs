@@ -65,9 +65,16 @@ pub fn since(text: &str) -> Result<Since, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
         return Ok(Since::Ago(ago));
     }
-    chrono::DateTime::parse_from_rfc3339(text)
-        .map(|at| Since::At(at.to_utc()))
+    instant(text)
+        .map(Since::At)
         .map_err(|_| "write a duration such as 2h, or an instant such as 2026-01-31T12:00:00Z".to_owned())
+}
+
+/// An instant.
+pub fn instant(text: &str) -> Result<chrono::DateTime<chrono::Utc>, String> {
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|at| at.to_utc())
+        .map_err(|_| "write an instant such as 2026-01-31T12:00:00Z".to_owned())
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ async fn list(context: &Context, client: &Client, args: ListExecutions) -> anyho
         created_after: args.since.map(timestamp),
         created_before: None,
         labels: args.labels.into_iter().collect(),
+        schedule_id: args.schedule,
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let mut all = ListExecutionsResponse::default();

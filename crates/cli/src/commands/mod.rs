@@ -11,6 +11,7 @@ mod guide;
 mod plan;
 mod recommend;
 mod run;
+mod schedules;
 mod select;
 mod watch;
 
@@ -76,6 +77,7 @@ async fn dispatch(command: Command, context: &Context, signals: &Signals) -> any
             Command::Explain { id } => explain::run(context, id).await,
             Command::Info => explain::info(context).await,
             Command::DeadLetters(args) => dead_letters::run(context, args).await,
+            Command::Schedules(args) => schedules::run(context, args).await,
             Command::Doctor(args) => doctor::run(context, args).await,
             Command::Completions { shell } => {
                 let mut script = Vec::new();
@@ -109,6 +111,7 @@ fn name(command: &Command) -> &'static str {
         Command::DeadLetters(_) => "mahavishnu dead-letters",
         Command::Explain { .. } => "mahavishnu explain",
         Command::Info => "mahavishnu info",
+        Command::Schedules(_) => "mahavishnu schedules",
         Command::Doctor(_) => "mahavishnu doctor",
         Command::Completions { .. } => "mahavishnu completions",
         Command::Coordinator(_) => "mahavishnu coordinator",

@@ -8,9 +8,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use mahavishnu_core::workflow::Draft;
 use mahavishnu_process::INTERRUPTED;
-use mahavishnu_proto::v1::{ExecuteRequest, StartExecutionRequest, execution};
+use mahavishnu_proto::v1::{
+    CreateScheduleRequest, ExecuteRequest, ScheduleSpec, StartExecutionRequest, execution,
+};
 use mahavishnu_provision::Provision;
 
+use super::schedules;
 use super::watch::{End, Watch};
 use crate::approver::{Approver, Mode};
 use crate::args::Run;
@@ -37,6 +40,10 @@ pub async fn run(context: &Context, args: Run, signals: &Signals) -> anyhow::Res
         () = signals.stop.cancelled() => return Err(Failure::Interrupted.into()),
     };
     match job.client.clone() {
+        Some(client) if job.args.schedule.is_some() => job.schedule(context, &client, signals).await,
+        None if job.args.schedule.is_some() => {
+            bail!("--schedule needs a system that stays; start one with: mahavishnu dev")
+        }
         Some(client) if job.args.detach => job.detach(context, &client, signals).await,
         Some(client) => job.watch(context, &client, None, signals).await,
         None if job.args.detach => {
@@ -160,6 +167,26 @@ impl Prepared {
             context.say(&format!("watch it with: mahavishnu executions watch {}", execution.id));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    async fn schedule(
+        &self,
+        context: &Context,
+        client: &Client,
+        signals: &Signals,
+    ) -> anyhow::Result<ExitCode> {
+        let given = self.args.schedule.clone().unwrap_or_default();
+        let id = if given.is_empty() { schedules::name_of(self.args.file.as_deref()) } else { given };
+        let request = CreateScheduleRequest {
+            id,
+            spec: Some(ScheduleSpec {
+                workflow: Some(self.upload(client, signals).await?),
+                ..ScheduleSpec::default()
+            }),
+            paused: false,
+            request_id: self.request_id(),
+        };
+        schedules::create(context, client, request).await
     }
 
     /// The workflow with its documents sent.

@@ -13,7 +13,7 @@ use v1::schedule_spec::{CatchUp, Overlap};
 
 use super::*;
 
-/// The first `slots` minutes of an hour that is about twelve hours away, and of each tenth minute after.
+/// The first `slots` minutes of an hour that is about twelve hours away.
 fn far(slots: u32) -> String {
     format!("0-{} {} * * *", slots - 1, (Utc::now().hour() + 12) % 24)
 }
@@ -266,10 +266,10 @@ async fn an_execution_that_runs_is_waited_for_skipped_or_cancelled() {
     let delivery = worker.take().await;
     a_day_goes_by(&bus, "cancel").await;
     let next = worker.take().await;
-    assert_eq!(
-        kinds(&coordinator.watch(delivery.execution.as_str(), 0).await).last().unwrap(),
-        "cancelled the next slot of the schedule cancel is due"
-    );
+    // Whoever looks at the schedule a second time meanwhile asks again, in vain.
+    let lines = kinds(&coordinator.watch(delivery.execution.as_str(), 0).await);
+    let cancelled = "cancelled the next slot of the schedule cancel is due";
+    assert!(lines.iter().any(|line| line == cancelled), "{lines:?}");
     delivery.ack().await;
     worker.report(&next, Outcome::Completed(json!({}))).await;
     let fired = coordinator.fired("cancel", 2).await;

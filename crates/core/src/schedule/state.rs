@@ -210,8 +210,8 @@ impl State {
     pub fn commands(&self) -> Vec<Command> {
         let starts = self.starting.iter().copied().map(Command::Start);
         let cancels = self.cancelling.iter().copied().map(Command::Cancel);
-        let next = self.is_live().then(|| self.definition.rule.next(self.settled, 1)).unwrap_or_default();
-        let wake = next.first().map(|at| Command::Wake(at.to_utc()));
+        let next = || self.definition.rule.next(self.settled, 1).first().map(DateTime::to_utc);
+        let wake = self.is_live().then(next).flatten().map(Command::Wake);
         starts.chain(cancels).chain(wake).collect()
     }
 }

@@ -184,7 +184,9 @@ impl Plan {
     fn note_schedule(&mut self, stage: &Stage, schedule: &Schedule, field: String, now: DateTime<Utc>) {
         let next: Vec<String> = schedule.next(now, PREVIEW).iter().map(|at| at.to_rfc3339()).collect();
         let first = next.first().cloned().unwrap_or_else(|| "never".into());
-        let message = format!("running it starts it once, now; as a schedule it would next start at {first}");
+        let message = format!(
+            "running it starts it once, now; as a schedule (run --schedule) it would next start at {first}"
+        );
         self.note(field.clone(), NoteCode::Scheduled, message);
         if let Some(remark) = schedule.clock_change(now) {
             self.note(field, NoteCode::ClockChange, remark);

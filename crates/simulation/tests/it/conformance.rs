@@ -40,7 +40,13 @@ fn workflow() -> Arc<Workflow> {
 }
 
 fn accepted() -> Fact {
-    Fact::Accepted(Accepted { workflow: workflow(), digest: vec![1], notes: Vec::new(), forked: None })
+    Fact::Accepted(Accepted {
+        workflow: workflow(),
+        digest: vec![1],
+        notes: Vec::new(),
+        forked: None,
+        firing: None,
+    })
 }
 
 fn cancel() -> Fact {
