@@ -50,12 +50,15 @@ async fn a_wake_stays_until_it_is_acknowledged_and_timers_stand_side_by_side() {
     nats.restart().await.unwrap();
     let fired = in_time("the timer", async {
         loop {
-            if let Some(Ok(wake)) = wakes.next().await {
-                break wake;
+            // The acknowledgement above may not have reached the server before its end.
+            match wakes.next().await {
+                Some(Ok(wake)) if wake.time >= soon => break wake,
+                Some(Ok(wake)) => wake.ack().await,
+                _ => {}
             }
         }
     });
     let fired = fired.await.unwrap();
-    assert!(fired.time >= soon && fired.time < soon + Duration::from_secs(20), "{}", fired.time);
+    assert!(fired.time < soon + Duration::from_secs(20), "{}", fired.time);
     fired.ack().await;
 }
