@@ -5,7 +5,7 @@ use std::{env, error, fs};
 
 use prost::Message as _;
 
-const FILES: [&str; 10] = [
+const FILES: &[&str] = &[
     "mahavishnu/v1/approval.proto",
     "mahavishnu/v1/artifact.proto",
     "mahavishnu/v1/dead_letter.proto",
