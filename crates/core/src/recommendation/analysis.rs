@@ -197,9 +197,12 @@ impl Analysis {
         let lexicon = Lexicon::builtin();
         let lower = |n: usize| self.tokens.get(n).map_or("", |token| token.lower.as_str());
         let before = |hit: &&Hit| {
-            let words = hit.first.saturating_sub(4).max(clause.first.saturating_sub(1))..hit.first;
+            let words = hit.first.saturating_sub(6).max(clause.first.saturating_sub(2))..hit.first;
             words.into_iter().any(|n| {
-                matches!(lower(n), "use" | "using" | "from" | "based" | "with" | "per" | "see" | "in")
+                matches!(
+                    lower(n),
+                    "use" | "using" | "from" | "based" | "basis" | "with" | "per" | "see" | "in"
+                )
             })
         };
         let mut documents =

@@ -26,6 +26,11 @@ const OPENERS: &[(&str, Cue)] = &[
     ("not until", Cue::Prior),
     ("as long as", Cue::Prior),
     ("subject to", Cue::Prior),
+    ("whereupon", Cue::Then),
+    ("thereupon", Cue::Then),
+    ("precedes", Cue::Then),
+    ("to that end", Cue::Before),
+    ("and for that", Cue::Before),
     ("presupposes that", Cue::Prior),
     ("presupposes", Cue::Prior),
     ("hinges on", Cue::Prior),
@@ -150,6 +155,7 @@ const CLOSERS: &[(&str, Cue)] = &[
     ("prior to that", Cue::Before),
     ("ahead of that", Cue::Before),
     ("beforehand", Cue::Before),
+    ("before", Cue::Before),
     ("first", Cue::First),
 ];
 
