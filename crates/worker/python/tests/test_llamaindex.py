@@ -218,6 +218,8 @@ class Models(Engine):
         self.assertIn("847 seconds", output["answer"])
         self.assertEqual(output["model"], model["name"])
         self.assertTrue(output["generated"])
+        self.assertGreater(output["tokens"]["input"], 100)
+        self.assertGreater(output["tokens"]["output"], 0)
         deltas = attempt.of("delta")
         self.assertGreater(len(deltas), 1)
         self.assertEqual("".join(frame["text"] for frame in deltas).strip(), output["generated"])

@@ -1,8 +1,11 @@
 //! Agno: one agent, or several as a team.
 //!
-//! * `agents`: names from the worker's catalogue, optionally the `task` in words, an `input` for it, a `model` and,
-//!   for several, the `mode` in which they work together.
+//! * `agents`: names from the worker's catalogue, optionally the `task` in words, an `input` for it, a `model`,
+//!   `instructions` beside the agents' own, whether file tools may change files (`writes`), and, for several, the
+//!   `mode` in which they work together.
 //! * `agent` or `team`: the user's own, with `task`, `input` and `model`.
+//!
+//! With a `session` the agents remember the earlier runs of that name.
 
 use serde_json::{Map, Value};
 
@@ -13,21 +16,28 @@ use super::reference;
 
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["agents", "agent", "team"];
-const KEYS: &[&str] = &["task", "input", "model", "mode"];
-const MODES: &[&str] = &["coordinate", "route", "broadcast", "collaborate"];
+const KEYS: &[&str] = &["task", "input", "model", "session", "mode", "instructions", "writes"];
+const OWN: &[&str] = &["task", "input", "model", "session"];
+const MODES: &[&str] = &["coordinate", "route", "broadcast", "tasks"];
+const WRITES: &[&str] = &["never", "ask", "allow"];
 const MAX_AGENTS: usize = 50;
 
 pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
     let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
     fields.text("task");
     fields.text("model");
+    fields.fixed_text("session");
     match fields.exactly_one(FORMS) {
         Some("agents") => {
             fields.one_of("mode", MODES);
+            fields.one_of("writes", WRITES);
+            if !fields.get("instructions").is_some_and(Value::is_string) {
+                fields.texts("instructions");
+            }
             agents(&mut fields);
         }
         Some(form) => {
-            fields.only(form, KEYS, &["task", "input", "model"]);
+            fields.only(form, KEYS, OWN);
             reference(&mut fields, form);
         }
         None => {}

@@ -1,7 +1,8 @@
 //! LlamaIndex: documents and questions.
 //!
 //! * `type: document_analysis`: `docs`, optionally `questions` and `model`.
-//! * `type: rag_workflow`: `query`, optionally `docs`, a named `index`, `top_k` passages (1 to 50) and `model`.
+//! * `type: rag_workflow`: `query`, optionally `docs`, a named `index`, `top_k` passages (1 to 50), `filters` and
+//!   `model`.
 //!   Without `docs` and `index` the project's default index answers.
 //! * `query_engine` or `workflow`: the user's own, with any `input`.
 
@@ -16,7 +17,7 @@ use super::{documents, reference};
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["type", "query_engine", "workflow"];
 const TYPES: &[&str] = &["document_analysis", "rag_workflow"];
-const KEYS: &[&str] = &["docs", "questions", "query", "index", "top_k", "model", "input"];
+const KEYS: &[&str] = &["docs", "questions", "query", "index", "top_k", "filters", "model", "input"];
 const MAX_QUESTIONS: usize = 20;
 const MAX_TOP_K: u64 = 50;
 
@@ -26,7 +27,7 @@ pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, viol
     match fields.exactly_one(FORMS) {
         Some("type") => match fields.text("type") {
             Some("document_analysis") => analysis(&mut fields),
-            Some("rag_workflow") => rag(&mut fields),
+            Some("rag_workflow") => rag(&mut fields, templates),
             Some(other) => {
                 let message =
                     format!("{} is not known, {}", quoted(other), suggestion(other, TYPES.iter().copied()));
@@ -58,11 +59,19 @@ fn analysis(fields: &mut Fields<'_, '_>) {
     }
 }
 
-fn rag(fields: &mut Fields<'_, '_>) {
-    fields.only("rag_workflow", KEYS, &["query", "docs", "index", "top_k", "model"]);
+fn rag(fields: &mut Fields<'_, '_>, templates: bool) {
+    fields.only("rag_workflow", KEYS, &["query", "docs", "index", "top_k", "filters", "model"]);
     fields.require("query", "the question");
     fields.fixed_text("query");
     documents(fields, "docs");
     fields.fixed_text("index");
     fields.whole("top_k", 1, MAX_TOP_K);
+    let path = fields.at("filters");
+    if let Some(members) = fields.object("filters") {
+        let mut filters = Fields::new(members, &path, &["file", "pages"], templates, fields.violations);
+        if !filters.get("file").is_some_and(Value::is_string) {
+            filters.texts("file");
+        }
+        filters.list("pages");
+    }
 }

@@ -1,10 +1,11 @@
 //! Prefect: pipelines, task graphs, flows.
 //!
 //! * `type: etl`: `sources` by name from the worker's catalogue (all of them when it is left out), optionally a
-//!   `transform` (SQL, or SQL by table) and a `target` (a kind, or `{kind, path, table}`). `type: scheduled_etl` is
-//!   the same with a `schedule`: five cron fields, and optionally an IANA `timezone`.
-//! * `type: dag`: `tasks` by name or as a list with names, each with one of `python` (a reference), `sql` or
-//!   `http`, optionally `needs` and `parameters`; and `sources` for their SQL. What needs nothing starts at once.
+//!   `transform` (SQL, or SQL by table), what to `expect` of the tables before they are loaded, and a `target` (a kind,
+//!   or `{kind, path or name, table}`). `type: scheduled_etl` is the same with a `schedule`: five cron fields, and
+//!   optionally an IANA `timezone`.
+//! * `type: dag`: `tasks` by name or as a list with names, each with one of `python` (a reference), `sql`, `http` or
+//!   `shell`, optionally `needs` and `parameters`; and `sources` for their SQL. What needs nothing starts at once.
 //! * `flow`: the user's own, with `parameters`.
 
 use serde_json::{Map, Value};
@@ -21,12 +22,15 @@ use super::reference;
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["type", "flow"];
 const TYPES: &[&str] = &["etl", "scheduled_etl", "dag"];
-const KEYS: &[&str] = &["schedule", "timezone", "sources", "transform", "target", "tasks", "parameters"];
-const ETL: &[&str] = &["schedule", "timezone", "sources", "transform", "target"];
+const KEYS: &[&str] =
+    &["schedule", "timezone", "sources", "transform", "expect", "target", "tasks", "parameters"];
+const ETL: &[&str] = &["schedule", "timezone", "sources", "transform", "expect", "target"];
 const DAG: &[&str] = &["schedule", "timezone", "sources", "tasks"];
 const FLOW: &[&str] = &["schedule", "timezone", "parameters"];
-const KINDS: &[&str] = &["python", "sql", "http"];
-const TARGET_KINDS: &[&str] = &["sqlite", "duckdb", "csv", "parquet"];
+const KINDS: &[&str] = &["python", "sql", "http", "shell"];
+const TARGET_KINDS: &[&str] = &["sqlite", "duckdb", "csv", "parquet", "postgres"];
+/// What may be expected of a table.
+const EXPECTATIONS: &[&str] = &["columns", "not_null", "unique", "min_rows", "max_rows"];
 const MAX_TASKS: usize = 100;
 
 pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
@@ -93,18 +97,38 @@ fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: bool) {
     } else {
         fields.fixed_text("transform");
     }
+    expect(fields, templates);
     if let Some(Value::Object(members)) = fields.get("target") {
         let path = fields.at("target");
         let mut target =
-            Fields::new(members, &path, &["kind", "path", "table"], templates, fields.violations);
+            Fields::new(members, &path, &["kind", "path", "name", "table"], templates, fields.violations);
         target.one_of("kind", TARGET_KINDS);
         target.fixed_text("table");
+        target.fixed_text("name");
         if let Some(text) = target.fixed_text("path") {
             let path = target.at("path");
             check_relative(text, &path, target.violations);
         }
     } else {
         fields.one_of("target", TARGET_KINDS);
+    }
+}
+
+/// What must hold of the tables, by table.
+fn expect(fields: &mut Fields<'_, '_>, templates: bool) {
+    let path = fields.at("expect");
+    for (table, value) in fields.object("expect").into_iter().flatten() {
+        let path = member(&path, table);
+        let Value::Object(members) = value else {
+            fields.wrong_type(path, "an object", value);
+            continue;
+        };
+        let mut table = Fields::new(members, &path, EXPECTATIONS, templates, fields.violations);
+        table.object("columns");
+        table.texts("not_null");
+        table.texts("unique");
+        table.whole("min_rows", 0, u64::MAX);
+        table.whole("max_rows", 0, u64::MAX);
     }
 }
 

@@ -1,6 +1,6 @@
 """`document_analysis`: what stands in each document, and answers to questions with where they stand.
 
-Output: `{"summary", "requirements", "documents": [...], "answers"?, "generated"?, "model"}`. Summaries, key
+Output: `{"summary", "requirements", "documents": [...], "answers"?, "generated"?, "model", "tokens"?}`. Summaries, key
 passages and requirements are sentences of the documents, chosen by rules; nothing is invented.
 """
 
@@ -113,7 +113,8 @@ async def _answers(
     store = Path(task.data) / "vectors"
     nodes = []
     for name, path in named:
-        nodes += await asyncio.to_thread(indexed, name, path, store)
+        found, _ = await asyncio.to_thread(indexed, name, path, store)
+        nodes += found
     answers = []
     for question in asked:
         hits = await asyncio.to_thread(search, nodes, question, width)

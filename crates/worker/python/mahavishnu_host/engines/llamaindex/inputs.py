@@ -5,10 +5,14 @@ Invariant: a wrong value is a `StageError` that names the field, before any work
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from ...api import StageError, Task
+from ...summary import nearest
 from .documents import READERS
 
 #: The project's default index: what is under this directory of the project.
@@ -75,10 +79,49 @@ def questions(task: Task) -> list[str]:
 
 def top_k(task: Task) -> int:
     value: Any = task.task.get("top_k", 5)
-    # Templates and JSON make floats of whole numbers.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or not 1 <= value <= 50:
+    if not _is_whole(value) or value > 50:
         raise _invalid("top_k", "top_k must be a whole number from 1 to 50")
     return int(value)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which passages are searched: those of files that match a pattern, on pages in a range."""
+
+    files: Sequence[str] = ()
+    first: int = 1
+    last: int | None = None
+
+    def takes_file(self, name: str) -> bool:
+        return not self.files or any(fnmatchcase(name, pattern) for pattern in self.files)
+
+    def takes_page(self, page: int) -> bool:
+        return page >= self.first and (self.last is None or page <= self.last)
+
+
+def filters(task: Task) -> Filters:
+    """`filters: {file: pattern or patterns, pages: [first, last]}`."""
+    given = task.task.get("filters") or {}
+    if not isinstance(given, dict):
+        raise _invalid("filters", "filters must be an object with file and pages")
+    for key in given:
+        if key not in ("file", "pages"):
+            raise _invalid(f"filters.{key}", f"unknown key {key!r}{nearest(key, ('file', 'pages'))}")
+    files = given.get("file") or []
+    files = [files] if isinstance(files, str) else files
+    if not isinstance(files, (list, tuple)) or not all(isinstance(name, str) and name for name in files):
+        raise _invalid("filters.file", "file must be a pattern such as *.pdf, or a list of them")
+    pages = given.get("pages")
+    if pages is None:
+        return Filters(tuple(files))
+    if not isinstance(pages, (list, tuple)) or len(pages) != 2 or not all(_is_whole(page) for page in pages):
+        raise _invalid("filters.pages", "pages must be [first, last]")
+    return Filters(tuple(files), int(pages[0]), int(pages[1]))
+
+
+def _is_whole(value: Any) -> bool:
+    # Templates and JSON make floats of whole numbers.
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and value == int(value) and value >= 1
 
 
 def _invalid(field: str, message: str) -> StageError:

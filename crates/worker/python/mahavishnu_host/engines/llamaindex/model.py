@@ -17,18 +17,23 @@ _SYSTEM = "You answer from the given text only, in two or three plain sentences.
 
 
 async def generate(task: Task, link: Link, source: str, question: str, text: str) -> dict[str, Any]:
-    """`{"model": name or null, "generated": text}`; `model_error` when the model could not be had."""
+    """`{"model": name or null, "generated": text, "tokens"}`; `model_error` when the model could not be had."""
     if task.model is None:
         return {"model": None}
     from llama_index.core.llms import ChatMessage
 
     prompt = f"Text:\n{text[:MAX_PROMPT]}\n\n{question}"
     said = ""
+    tokens = {"input": 0, "output": 0}
     try:
         stream = await llm(task).astream_chat(
-            [ChatMessage(role="system", content=_SYSTEM), ChatMessage(role="user", content=prompt)]
+            [ChatMessage(role="system", content=_SYSTEM), ChatMessage(role="user", content=prompt)],
+            stream_options={"include_usage": True},
         )
         async for part in stream:
+            usage = getattr(part.raw, "usage", None)
+            if usage is not None:
+                tokens = {"input": usage.prompt_tokens or 0, "output": usage.completion_tokens or 0}
             if part.delta:
                 said += part.delta
                 await link.delta(source, part.delta)
@@ -36,7 +41,7 @@ async def generate(task: Task, link: Link, source: str, question: str, text: str
         failed = {"model": None, "model_error": f"{name(task)}: {type(error).__name__}: {error}"[:500]}
         await link.progress("message", "model", failed)
         return failed
-    return {"model": name(task), "generated": said.strip()}
+    return {"model": name(task), "generated": said.strip(), "tokens": tokens}
 
 
 def name(task: Task) -> str | None:

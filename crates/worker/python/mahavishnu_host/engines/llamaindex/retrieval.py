@@ -63,12 +63,18 @@ class HybridRetriever(BaseRetriever):
         self._vectors = VectorStoreIndex(nodes, embed_model=MiniLM()).as_retriever(similarity_top_k=width)
         self._words = BM25Retriever.from_defaults(nodes=nodes, similarity_top_k=width, verbose=False)
 
+    def by_meaning(self, query: QueryBundle | str) -> list[NodeWithScore]:
+        """The passages whose vectors are nearest, best first."""
+        return self._vectors.retrieve(query)
+
+    def by_words(self, query: QueryBundle | str) -> list[NodeWithScore]:
+        """The passages that share words with the query, best first."""
+        # BM25 fills its list up with passages that share none.
+        return [hit for hit in self._words.retrieve(query) if (hit.score or 0) > 0]
+
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         fused: dict[str, NodeWithScore] = {}
-        near = self._vectors.retrieve(query_bundle)
-        # BM25 fills its list up with passages that share no word with the query.
-        same = [hit for hit in self._words.retrieve(query_bundle) if (hit.score or 0) > 0]
-        for hits in (near, same):
+        for hits in (self.by_meaning(query_bundle), self.by_words(query_bundle)):
             for rank, hit in enumerate(hits, 1):
                 entry = fused.setdefault(hit.node.node_id, NodeWithScore(node=hit.node, score=0.0))
                 entry.score = (entry.score or 0.0) + (_RANK + 1) / (_RANK + rank) / 2
@@ -89,21 +95,22 @@ def passages(document: Document) -> list[TextNode]:
     return splitter.get_nodes_from_documents(pages)[:MAX_PASSAGES]  # type: ignore[return-value]
 
 
-def indexed(name: str, path: Path, store: Path) -> list[TextNode]:
-    """The passages of a file with their vectors, from `store` when they are there. Raises `DocumentError`."""
+def indexed(name: str, path: Path, store: Path) -> tuple[list[TextNode], bool]:
+    """The passages of a file with their vectors, and whether `store` had them. Raises `DocumentError`."""
     digest = hashlib.sha256(f"{_FORMAT}/{Path(name).suffix.lower()}/".encode())
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     kept = store / f"{digest.hexdigest()}.npz"
     nodes = _load(kept, name)
-    if nodes is None:
-        nodes = passages(read(name, path))
-        vectors = embed([node.get_content() for node in nodes])
-        for node, vector in zip(nodes, vectors):
-            node.embedding = vector.tolist()
-        _keep(kept, nodes, vectors)
-    return nodes
+    if nodes is not None:
+        return nodes, True
+    nodes = passages(read(name, path))
+    vectors = embed([node.get_content() for node in nodes])
+    for node, vector in zip(nodes, vectors):
+        node.embedding = vector.tolist()
+    _keep(kept, nodes, vectors)
+    return nodes, False
 
 
 def search(nodes: list[TextNode], query: str, top_k: int) -> list[Hit]:
