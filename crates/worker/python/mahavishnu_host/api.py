@@ -80,7 +80,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Task:
-    """One attempt of a stage. `task` is the stage's own task, its templates already resolved.
+    """One attempt of a stage. `task` is the stage's own task, its templates already resolved; `model` is the one that
+    the stage names, or the worker's.
 
     `dependencies` maps each needed stage to its output. `documents` maps each name in `docs` to a
     readable file. `data` is where this engine may keep what outlives the attempt.
@@ -128,7 +129,7 @@ class Task:
             documents=frame.get("documents") or {},
             project=frame.get("project") or ".",
             data=frame.get("data") or ".",
-            model=_known(Model, model) if model else None,
+            model=read_model(model) if model else None,
             trace=frame.get("trace") or {},
             decision=_known(Decision, decision) if decision else None,
             checkpoint=base64.b64decode(checkpoint) if checkpoint else None,
@@ -151,9 +152,19 @@ class Link(ABC):
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Asks the worker; see the protocol for what there is to ask. Raises `StageError` when it refuses."""
 
+    async def model(self, name: str) -> Model:
+        """The model that `name` means, in any form of the worker's own setting. Raises `StageError` when it means none."""
+        return read_model(await self.call("model", {"name": name}))
+
     async def evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any:
         """The value of a CEL expression, a missing key being null. Raises `StageError` when it has none."""
         return await self.call("evaluate", {"expression": expression, "variables": variables})
+
+
+def read_model(members: Mapping[str, Any]) -> Model:
+    """A model as the worker describes it."""
+    model: Model = _known(Model, members)
+    return model
 
 
 def _known(cls: type, members: Mapping[str, Any]) -> Any:

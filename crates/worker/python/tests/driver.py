@@ -81,12 +81,14 @@ class Checkpoints:
 
 
 class Attempt:
-    """One attempt as the worker sees it. `cel` maps expressions to functions of the variables."""
+    """One attempt as the worker sees it. `cel` maps expressions to functions of the variables, `models` what an agent
+    may name to models."""
 
     def __init__(
         self, connection: Connection, pid: int, cel: dict[str, Callable[[Any], Any]], stages: dict[Any, Checkpoints]
     ) -> None:
         self.connection, self.pid, self.cel, self.stages = connection, pid, cel, stages
+        self.models: dict[str, dict[str, Any]] = {}
         self.frames: list[dict[str, Any]] = []
         self._arrived: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._reading = asyncio.ensure_future(self._read())
@@ -147,7 +149,10 @@ class Attempt:
             await self.connection.send({"t": "reply", "id": call["id"], "result": result})
             return
         try:
-            result = self.cel[params["expression"]](params["variables"])
+            if call["method"] == "model":
+                result = self.models[params["name"]]
+            else:
+                result = self.cel[params["expression"]](params["variables"])
         except KeyError as error:
             reply = {"error": {"reason": "EXPRESSION_INVALID", "message": f"not in the test's table: {error}"}}
         else:
@@ -178,7 +183,12 @@ class Host:
     async def run(self, cel: dict[str, Callable[[Any], Any]] | None = None, **task: Any) -> Attempt:
         """An attempt from its start to its last frame; of a stage of its own, unless told otherwise."""
         self.stages = self.stages if "resume" in task or "execution" in task else {}
+    async def run(
+        self, cel: dict[str, Callable[[Any], Any]] | None = None, models: dict[str, dict[str, Any]] | None = None, **task: Any
+    ) -> Attempt:
+        """An attempt from its start to its last frame."""
         attempt = await self.open(cel)
+        attempt.models = models or {}
         await attempt.start(**task)
         attempt.ended = await attempt.last()  # type: ignore[attr-defined]
         return attempt

@@ -118,7 +118,7 @@ class Scripted(unittest.IsolatedAsyncioTestCase):
 
 
 class _scripted:
-    """Answers chat completions with tool calls in order, then with `finished`; or never."""
+    """Answers chat completions with tool calls in order, a list of them being one answer, then with `finished`; or never."""
 
     def __init__(self, calls, hang=False):
         script, requests, release = iter(calls), [], threading.Event()
@@ -133,9 +133,12 @@ class _scripted:
                 call = next(script, None)
                 delta = {"role": "assistant", "content": "finished"}
                 if call:
-                    function = {"name": call[0], "arguments": json.dumps(call[1])}
-                    tool = {"index": 0, "id": f"c{len(requests)}", "type": "function", "function": function}
-                    delta = {"role": "assistant", "tool_calls": [tool]}
+                    tools = [
+                        {"index": n, "id": f"c{len(requests)}-{n}", "type": "function",
+                         "function": {"name": name, "arguments": json.dumps(arguments)}}
+                        for n, (name, arguments) in enumerate(call if isinstance(call, list) else [call])
+                    ]
+                    delta = {"role": "assistant", "tool_calls": tools}
                 self.send_response(200)
                 self.send_header("content-type", "text/event-stream")
                 self.end_headers()

@@ -7,10 +7,12 @@ import os
 import sys
 import tempfile
 import unittest
+from datetime import datetime, timezone
 from pathlib import Path
 
 from mahavishnu_host import failures, framing, references, summary
 from mahavishnu_host.api import Model, StageError, Task
+from mahavishnu_host.engines.prefect import s3
 
 
 class Framing(unittest.TestCase):
@@ -144,3 +146,14 @@ class Tasks(unittest.TestCase):
                  "model": {"base_url": "u", "name": "m", "more": 1}, "decision": {"approval_key": "k", "approved": False}}
         task = Task.from_frame(frame)
         self.assertEqual((task.checkpoint, task.model.api_key, task.decision.approved), (b"AB", "none", False))
+
+class ObjectStores(unittest.TestCase):
+    def test_the_signature_is_the_one_of_the_published_example(self):
+        store = s3.Store("https://s3.amazonaws.com", "us-east-1", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+        headers = {"host": "examplebucket.s3.amazonaws.com", "range": "bytes=0-9"}
+        signed = store.sign("/test.txt", "", headers, datetime(2013, 5, 24, tzinfo=timezone.utc))
+        self.assertTrue(signed["authorization"].endswith("f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"))
+
+    def test_addresses_are_quoted(self):
+        url, headers = s3.Store("https://store.example/base", "us-east-1").request("b", "a b/c.csv", {"prefix": "x/y"})
+        self.assertEqual((url, headers), ("https://store.example/base/b/a%20b/c.csv?prefix=x%2Fy", {"host": "store.example"}))

@@ -1,8 +1,11 @@
 """Agno: agents of the catalogue by name (`agents`), or the user's own (`agent`, `team`).
 
-Output: `{"content": ..., "agents": [names], "ran": [names], "model": name, "tokens": {"input": n,
-"output": n}}`. `agents` are those that the stage has, `ran` those that really worked: the leader of a team
-may answer alone.
+Output: `{"content": ..., "agents": [names], "ran": [names], "model": name, "tokens": {"input": n, "output": n},
+"session"?: name}`. `agents` are those that the stage has, `ran` those that really worked: the leader of a team may
+answer alone.
+
+A tool that wants confirmation, or values from a person, pauses the stage for an approval; the run goes on in another
+process.
 
 Agno reports a failed run as an event and goes on; here it is a failure of the stage, with the exception
 that Agno caught as its cause.
@@ -27,12 +30,13 @@ from agno.team import Team, TeamMode  # noqa: E402
 from ...api import Link, Model, StageError, Task  # noqa: E402
 from ...references import resolve  # noqa: E402
 from ...summary import nearest, render_context, summarise  # noqa: E402
-from . import catalogue, failure, files  # noqa: E402
+from . import catalogue, failure, files, knowledge, memory  # noqa: E402
 
 NAME = "agno"
 PACKAGES = ("agno", "openai")
-KEYS = ("agents", "agent", "team", "mode", "task", "input", "model", "instructions")
+KEYS = ("agents", "agent", "team", "mode", "task", "input", "model", "session", "instructions", "writes")
 _FORMS = ("agents", "agent", "team")
+_WRITES = ("never", "ask", "allow")
 
 #: Tokens that one answer may have.
 MAX_TOKENS = 256
@@ -46,10 +50,10 @@ def prewarm() -> None:
     """Runs an agent against a port where nobody listens: its failure has gone through all paths."""
     failure.install()
     task = Task("warm", "warm", 1, {"agents": ["tester"]}, model=Model("http://127.0.0.1:9/v1", "warm"))
-    agent, _ = _runnable(task)
-    agent.model.max_retries = 0
 
     async def warm() -> None:
+        agent, _ = await _runnable(task, None)
+        agent.model.max_retries = 0
         async for _ in agent.arun("warm", stream=True, stream_events=True):
             pass
 
@@ -63,18 +67,38 @@ def prewarm() -> None:
 async def run(task: Task, link: Link) -> dict[str, Any]:
     """One attempt."""
     _check(task.task)
-    runnable, names = _runnable(task)
-    prompt = _prompt(task)
+    runnable, names = await _runnable(task, link)
     caught = failure.watch()
     report = _Report(link)
-    final: Any = None
-    session = f"{task.execution}:{task.stage}"
-    async for event in runnable.arun(prompt, stream=True, stream_events=True, yield_run_output=True, session_id=session):
-        if isinstance(event, (RunOutput, TeamRunOutput)):
-            final = event
-        else:
-            await report.event(event)
-    return _output(task, final, report, names, caught)
+    async with memory.opened(task) as kept:
+        kept.give(runnable)
+        final, decided = None, {}
+        async for event in await _events(runnable, task, kept, decided):
+            if isinstance(event, (RunOutput, TeamRunOutput)):
+                final = event
+            else:
+                await report.event(event)
+        if getattr(getattr(final, "status", None), "value", "") == "PAUSED":
+            raise memory.pause(final, kept, decided)
+        return _output(task, final, report, names, caught)
+
+
+async def _events(runnable: Any, task: Task, kept: memory.Memory, decided: dict[str, Any]) -> Any:
+    """The events of a new run, or of the one that goes on after a person's answer. `decided` is what people said of
+    other questions of the same pause."""
+    streamed = {"stream": True, "stream_events": True, "yield_run_output": True, "session_id": kept.session}
+    if task.checkpoint is None:
+        return runnable.arun(_prompt(task), **streamed)
+    waiting = memory.Waiting.read(task.checkpoint)
+    waiting.restore(kept)
+    memory.decide(waiting, task.decision)
+    final = await runnable.aget_run_output(run_id=waiting.run_id, session_id=kept.session)
+    if final is None:
+        raise StageError("CHECKPOINT_UNAVAILABLE", "the run that waited is not in the agent's own database")
+    memory.apply(final, waiting)
+    if any(q.needs_confirmation or q.needs_user_input for q in final.requirements or ()):
+        raise memory.pause(final, kept, waiting.decided)
+    return runnable.acontinue_run(run_id=waiting.run_id, requirements=final.requirements, **streamed)
 
 
 class _Report:
@@ -113,8 +137,8 @@ class _Report:
         await self._link.progress("tool_call", tool.tool_name or "tool", {"agent": source, **data})
 
 
-def _runnable(task: Task) -> tuple[Any, list[str]]:
-    """What runs, and the names of the agents in it."""
+async def _runnable(task: Task, link: Link | None) -> tuple[Any, list[str]]:
+    """What runs, and the names of the agents in it. Without a `link` no agent may name a model of its own."""
     given = task.task
     for form in ("agent", "team"):
         if form in given:
@@ -123,7 +147,7 @@ def _runnable(task: Task) -> tuple[Any, list[str]]:
                 message = f"{given[form]} is a {type(runnable).__name__}, which is no agent, team or workflow"
                 raise StageError("REFERENCE_INVALID", message, field=form)
             if hasattr(runnable, "model") and runnable.model is None:
-                runnable.model = _model(task)
+                runnable.model = _client(task.require_model())
             members = getattr(runnable, "members", None) or [runnable]
             return runnable, [str(getattr(member, "name", None) or given[form]) for member in members]
     names = given["agents"]
@@ -131,7 +155,14 @@ def _runnable(task: Task) -> tuple[Any, list[str]]:
         raise StageError("TASK_INVALID", "agents is a list of names", field="agents")
     known = catalogue.load(task.project)
     entries = [catalogue.find(name, known, f"agents[{index}]") for index, name in enumerate(names)]
-    agents = [_agent(entry, task) for entry in entries]
+    writes = given.get("writes", "never")
+    if writes not in _WRITES:
+        message = f"unknown writes {writes!r} ({', '.join(_WRITES)}){nearest(writes, _WRITES)}"
+        raise StageError("TASK_INVALID", message, field="writes")
+    agents = []
+    for entry in entries:
+        model = await link.model(entry.model) if link and entry.model else task.require_model()
+        agents.append(_agent(entry, task, model, writes))
     mode = given.get("mode", TeamMode.coordinate.value)
     modes = [m.value for m in TeamMode]
     if mode not in modes:
@@ -139,10 +170,11 @@ def _runnable(task: Task) -> tuple[Any, list[str]]:
     if len(agents) == 1:
         return agents[0], names
     team = Team(
+        id="team",
         name="team",
         members=agents,
         mode=TeamMode(mode),
-        model=_model(task),
+        model=_client(task.require_model()),
         instructions=_instructions(task),
         stream_member_events=True,
         tool_call_limit=MAX_TOOL_CALLS,
@@ -151,23 +183,34 @@ def _runnable(task: Task) -> tuple[Any, list[str]]:
     return team, names
 
 
-def _agent(entry: catalogue.Entry, task: Task) -> Agent:
-    roots = files.roots_of(task.repos, task.project) if "files" in entry.tools else []
+def _agent(entry: catalogue.Entry, task: Task, model: Model, writes: str) -> Agent:
     return Agent(
+        id=entry.name,
         name=entry.name,
         role=entry.role,
-        model=_model(task),
+        model=_client(model),
         instructions=[*entry.instructions, *_instructions(task)],
-        tools=[files.RepoFiles(roots)] if roots else None,
+        tools=_tools(entry, task, writes) or None,
         tool_call_limit=MAX_TOOL_CALLS,
         telemetry=False,
     )
 
 
-def _model(task: Task) -> OpenAILike:
-    model = task.require_model()
+def _tools(entry: catalogue.Entry, task: Task, writes: str) -> list[Any]:
+    tools: list[Any] = []
+    for tool in entry.tools:
+        if tool != "files":
+            tools.append(resolve(tool, task.project, "agents"))
+        elif roots := files.roots_of(task.repos, task.project):
+            tools.append(files.RepoFiles(roots, writes))
+    if entry.knowledge:
+        tools.append(knowledge.Knowledge(entry.knowledge, task.project, entry.name))
+    return tools
+
+
+def _client(model: Model) -> OpenAILike:
     return OpenAILike(
-        id=str(task.task.get("model") or model.name),
+        id=model.name,
         base_url=model.base_url,
         api_key=model.api_key or "none",
         temperature=0,
@@ -199,8 +242,6 @@ def _output(task: Task, final: Any, report: _Report, names: list[str], caught: l
     status = getattr(getattr(final, "status", None), "value", "ERROR")
     if report.error is not None or status in ("ERROR", "CANCELLED"):
         raise _failed(report.error, final, caught)
-    if status == "PAUSED":
-        raise StageError("CONFIRMATION_UNSUPPORTED", "the agent waits for a confirmation, which cannot be given yet")
     content = final.content
     if content is None or isinstance(content, str) and not content.strip():
         raise StageError("EMPTY_ANSWER", "the model answered with nothing")
@@ -214,6 +255,7 @@ def _output(task: Task, final: Any, report: _Report, names: list[str], caught: l
             "input": getattr(metrics, "input_tokens", 0) or 0,
             "output": getattr(metrics, "output_tokens", 0) or 0,
         },
+        **({"session": task.task["session"]} if task.task.get("session") else {}),
     }
 
 

@@ -1,4 +1,12 @@
-"""The catalogue: agents by name. The project's `agents.yaml` adds to the one that is shipped."""
+"""The catalogue: agents by name. The project's `agents.yaml` adds to the one that is shipped.
+
+    poet:
+      role: one line, who it is
+      instructions: what it does and how, a text or one rule per line
+      model: openai:gpt-4o-mini                # another model than the stage's, in any form of MAHAVISHNU_MODEL
+      tools: [files, "tools.py:rhymes"]        # files: in the stage's `repos`; others are functions of the project
+      knowledge: [docs/poems, notes.md]        # texts of the project that it can search
+"""
 
 from __future__ import annotations
 
@@ -15,7 +23,7 @@ from ...summary import nearest
 SHIPPED = Path(__file__).with_name("catalogue.yaml")
 OWN = "agents.yaml"
 TOOLS = ("files",)
-_KEYS = ("role", "instructions", "tools")
+_KEYS = ("role", "instructions", "model", "tools", "knowledge")
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,8 @@ class Entry:
     role: str
     instructions: tuple[str, ...]
     tools: tuple[str, ...]
+    model: str | None = None
+    knowledge: tuple[str, ...] = ()
 
 
 def load(project: str) -> dict[str, Entry]:
@@ -60,11 +70,14 @@ def _entry(name: str, item: Any, file: str) -> Entry:
     for key in item:
         if key not in _KEYS:
             raise StageError("CATALOGUE_INVALID", f"{file}: {name} has the unknown key {key}{nearest(key, _KEYS)}")
-    tools = tuple(item.get("tools") or ())
+    tools = _lines(item.get("tools"))
     for tool in tools:
-        if tool not in TOOLS:
-            raise StageError("CATALOGUE_INVALID", f"{file}: {name} has the unknown tool {tool!r} (known: {', '.join(TOOLS)})")
-    return Entry(name, str(item.get("role") or name), _lines(item.get("instructions")), tools)
+        if tool not in TOOLS and ":" not in tool:
+            message = f"{file}: {name} has the unknown tool {tool!r} (known: {', '.join(TOOLS)}, and path.py:function)"
+            raise StageError("CATALOGUE_INVALID", message)
+    model = str(item["model"]) if item.get("model") else None
+    instructions, knowledge = _lines(item.get("instructions")), _lines(item.get("knowledge"))
+    return Entry(name, str(item.get("role") or name), instructions, tools, model, knowledge)
 
 
 def _lines(value: Any) -> tuple[str, ...]:

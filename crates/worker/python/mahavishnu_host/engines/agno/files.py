@@ -1,7 +1,7 @@
-"""Read-only file tools for agents.
+"""File tools for agents: they read, and change files only when the task allows it.
 
-Invariant: nothing outside the given directories is read, also through links. Answers are short, since
-a model has to read them.
+Invariant: nothing outside the given directories is read or written, also through links, and nothing hidden. Answers
+are short, since a model has to read them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from agno.tools import Toolkit
 
@@ -22,11 +23,15 @@ _SKIPPED = {"node_modules", "target", "__pycache__"}
 
 
 class RepoFiles(Toolkit):
-    """List, read and search in the stage's repositories."""
+    """List, read and search in the stage's repositories. `writes` is `never`, `ask` (a person confirms each) or
+    `allow`."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], writes: str = "never") -> None:
         self._roots = [root.resolve() for root in roots]
-        super().__init__(name="files", tools=[self.list_files, self.read_file, self.search_files])
+        tools: list[Any] = [self.list_files, self.read_file, self.search_files]
+        changing = [] if writes == "never" else [self.write_file, self.replace_text]
+        asked = [tool.__name__ for tool in changing] if writes == "ask" else None
+        super().__init__(name="files", tools=tools + changing, requires_confirmation_tools=asked)
 
     def list_files(self, directory: str = ".") -> str:
         """Lists the files and directories in a directory of the repository.
@@ -50,7 +55,7 @@ class RepoFiles(Toolkit):
         place = self._inside(path)
         if place is None or not place.is_file() or _is_skipped(place.name):
             return f"there is no file {path}"
-        lines = _lines(place)[max(first_line - 1, 0) :]
+        lines = lines(place)[max(first_line - 1, 0) :]
         return "\n".join(_first([line[:MAX_LINE] for line in lines], MAX_LINES))
 
     def search_files(self, text: str) -> str:
@@ -63,10 +68,52 @@ class RepoFiles(Toolkit):
         found = [
             f"{file.relative_to(root)}:{number}: {line.strip()[:MAX_LINE]}"
             for root, file in self._files()
-            for number, line in enumerate(_lines(file), 1)
+            for number, line in enumerate(lines(file), 1)
             if wanted in line.casefold()
         ]
         return "\n".join(_first(found, MAX_ENTRIES)) or "not found"
+
+    def write_file(self, path: str, content: str) -> str:
+        """Creates a text file of the repository, or replaces all of it.
+
+        Args:
+            path (str): path relative to the repository
+            content (str): the whole new content
+        """
+        place = self._place(path)
+        if place is None:
+            return f"{path} cannot be written: it is hidden or not in the repository"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(content, "utf-8")
+        return f"{path} is written: {len(content.splitlines())} lines"
+
+    def replace_text(self, path: str, old: str, new: str) -> str:
+        """Replaces a piece of a text file that stands in it exactly once.
+
+        Args:
+            path (str): path relative to the repository
+            old (str): the piece as it is now
+            new (str): what takes its place
+        """
+        place = self._place(path)
+        if place is None or not place.is_file():
+            return f"there is no file {path}"
+        content = place.read_text("utf-8")
+        if not old or content.count(old) != 1:
+            return f"nothing is changed: the piece stands {content.count(old) if old else 0} times in {path}"
+        place.write_text(content.replace(old, new), "utf-8")
+        return f"{path} is changed"
+
+    def _place(self, path: str) -> Path | None:
+        """Where a file may be written: in a repository that has it, otherwise in the first."""
+        if any(_is_skipped(part) for part in Path(path).parts):
+            return None
+        for root in sorted(self._roots, key=lambda root: not (root / path).exists()):
+            place = Path(os.path.realpath(root / path))
+            parts = place.relative_to(root).parts if place.is_relative_to(root) else (".",)
+            if not any(_is_skipped(part) for part in parts) and not place.is_dir():
+                return place
+        return None
 
     def _inside(self, path: str) -> Path | None:
         for root in self._roots:
@@ -103,7 +150,7 @@ def _is_skipped(name: str) -> bool:
     return name.startswith(".") or name in _SKIPPED
 
 
-def _lines(file: Path) -> list[str]:
+def lines(file: Path) -> list[str]:
     """The lines of a text file; none of a binary or a very large one."""
     try:
         if file.stat().st_size > MAX_FILE:

@@ -46,7 +46,7 @@ async def generate(task: Task, link: Link, source: str, question: str, text: str
 
 def name(task: Task) -> str | None:
     """The model that the task names, or the configured one."""
-    return str(task.task.get("model") or task.model.name) if task.model else None
+    return task.model.name if task.model else None
 
 
 def llm(task: Task) -> Any:

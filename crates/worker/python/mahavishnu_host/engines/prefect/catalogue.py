@@ -2,8 +2,14 @@
 
     sources:
       orders:   {kind: sqlite, path: shop.sqlite, table: orders}        # or query: SELECT ...
+      ledger:   {kind: postgres, url: "${LEDGER_URL}", table: entries}  # or query: SELECT ...
       prices:   {kind: http, url: "${PRICES_URL}/all", format: json, records: data.items, headers: {...}}
       customers: {kind: file, path: "data/customers-*.csv"}             # csv, tsv, json, ndjson, parquet
+      visits:   {kind: file, path: data/visits}                         # a directory, with all that is below it
+      clicks:   {kind: s3, url: "s3://logs/2026/*.parquet", endpoint: "https://...", region: eu-west-1,
+                 access_key: "${S3_KEY}", secret_key: "${S3_SECRET}"}
+    targets:
+      warehouse: {kind: postgres, url: "${WAREHOUSE_URL}"}
 
 Invariants: files lie inside the project; `${NAME}` is read from the worker's environment when the source is read
 and never appears in a message, an output or the history.
@@ -32,6 +38,8 @@ _KEYS = {
     "sqlite": ({"path"}, {"table", "query"}),
     "http": ({"url"}, {"format", "records", "headers"}),
     "file": ({"path"}, {"format"}),
+    "postgres": ({"url"}, {"table", "query"}),
+    "s3": ({"url"}, {"format", "endpoint", "region", "access_key", "secret_key"}),
 }
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -60,10 +68,20 @@ class Source:
         """The files of `path`, which may be a pattern; at least one."""
         pattern = str(self.options["path"])
         found = sorted(self.root.glob(pattern)) if any(mark in pattern for mark in "*?[") else [self.root / pattern]
+        if len(found) == 1 and found[0].is_dir():
+            found = sorted(path for path in found[0].rglob("*") if path.suffix.lower() in FORMATS)
         inside = [path for path in found if path.resolve().is_relative_to(self.root) and path.is_file()]
         if not inside:
             raise self.error("SOURCE_UNAVAILABLE", f"no file {pattern} in the project")
         return inside
+
+    def form(self, names: list[str]) -> str:
+        """The format of files with these names; they have one."""
+        given = self.options.get("format")
+        forms = {given or FORMATS.get(Path(name).suffix.lower()) for name in names}
+        if len(forms) != 1 or None in forms:
+            raise self.error("SOURCE_MISCONFIGURED", "its files are of several or unknown formats; set format")
+        return str(forms.pop())
 
     def error(self, reason: str, message: str, retryable: bool = False) -> StageError:
         return StageError(reason, f"source {self.name}: {message}", retryable=retryable, field="sources")
@@ -95,7 +113,28 @@ def chosen(task: Task, required: bool = True) -> list[Source]:
     return found
 
 
+def target(root: Path, name: Any) -> Source:
+    """An entry of `targets`, as a place with an address."""
+    known = {key: entry for key, entry in (_content(root).get("targets") or {}).items()}
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        message = f"unknown target {name!r}{nearest(name, known)}; `targets` of {FILE} has: {listed}"
+        raise StageError("TARGET_UNKNOWN", message, field="target.name")
+    entry = known[name]
+    if not isinstance(entry, dict) or set(entry) != {"kind", "url"} or entry["kind"] != "postgres":
+        raise StageError("SOURCES_INVALID", f"{FILE}: target {name} must have kind: postgres and url")
+    return Source(name, "postgres", {"url": str(entry["url"])}, root)
+
+
 def _load(root: Path) -> dict[str, Source]:
+    entries = _content(root).get("sources") or {}
+    if not isinstance(entries, dict) or len(entries) > MAX_SOURCES:
+        message = f"{FILE} must have `sources`, an object of at most {MAX_SOURCES} names"
+        raise StageError("SOURCES_INVALID", message)
+    return {name: _source(name, entry, root) for name, entry in entries.items()}
+
+
+def _content(root: Path) -> dict[str, Any]:
     path = root / FILE
     if not path.is_file():
         return {}
@@ -103,11 +142,9 @@ def _load(root: Path) -> dict[str, Source]:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StageError("SOURCES_INVALID", f"{FILE} is not YAML: {error}") from error
-    entries = (content or {}).get("sources") if isinstance(content or {}, dict) else content
-    if not isinstance(entries or {}, dict) or len(entries or {}) > MAX_SOURCES:
-        message = f"{FILE} must have `sources`, an object of at most {MAX_SOURCES} names"
-        raise StageError("SOURCES_INVALID", message)
-    return {name: _source(name, entry, root) for name, entry in (entries or {}).items()}
+    if not isinstance(content or {}, dict):
+        raise StageError("SOURCES_INVALID", f"{FILE} must be an object with `sources` and `targets`")
+    return content or {}
 
 
 def _source(name: Any, entry: Any, root: Path) -> Source:
@@ -129,14 +166,19 @@ def _source(name: Any, entry: Any, root: Path) -> Source:
     for key in required:
         if not isinstance(options.get(key), str) or not options[key]:
             raise invalid(f"{key} must be a text")
-    if kind == "sqlite" and ("table" in options) == ("query" in options):
-        raise invalid("a sqlite source has either table or query")
+    if kind in ("sqlite", "postgres") and ("table" in options) == ("query" in options):
+        raise invalid(f"a {kind} source has either table or query")
+    if kind == "s3" and not re.fullmatch(r"s3://[^/]+/.+", options["url"]):
+        raise invalid("url must be s3://bucket/key, where the key may be a pattern")
+    if kind == "s3" and ("access_key" in options) != ("secret_key" in options):
+        raise invalid("access_key and secret_key go together")
     if kind == "http" and options.get("format", "json") not in ("json", "csv"):
         raise invalid("format must be json or csv")
     if "path" in options:
         path = Path(options["path"])
         if path.is_absolute() or ".." in path.parts:
             raise invalid("path must lie inside the project directory")
-        if kind == "file" and options.get("format", FORMATS.get(path.suffix.lower())) not in FORMATS.values():
+        known = path.suffix == "" or FORMATS.get(path.suffix.lower()) is not None
+        if kind == "file" and not (options["format"] in FORMATS.values() if "format" in options else known):
             raise invalid(f"format must be one of {', '.join(sorted(set(FORMATS.values())))}")
     return Source(name, kind, options, root)

@@ -4,11 +4,15 @@
       - {name: totals, sql: "SELECT account, count(*) AS n FROM database1 GROUP BY account"}
       - {name: rates, http: "https://rates.example/latest"}
       - {name: report, python: "dag.py:report", needs: [totals, rates], parameters: {top: 3}}
+      - {name: upload, shell: "scp report.csv $HOST:", needs: [report], parameters: {HOST: depot}}
 
 SQL sees the named `sources` and the tables of the tasks it needs. A function gets the outputs of what it needs
-as `inputs`, by name, and its `parameters`. Output: `{"tasks": {name: value}, "order": [...], "flow_run"}`.
+as `inputs`, by name, and its `parameters`. A shell command, which the worker must allow, gets the same inputs as JSON on
+standard input and its parameters as environment variables. Output: `{"tasks": {name: value}, "order": [...],
+"flow_run"}`.
 
-Invariant: a task starts when all that it needs has succeeded; the first failure cancels what still runs.
+Invariant: a task starts when all that it needs has succeeded; the first failure cancels what still runs. What has
+succeeded is not done again by the attempt after one that was killed (`kept`).
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -27,7 +30,6 @@ import duckdb
 import httpx
 from prefect import flow
 from prefect import task as prefect_task
-from prefect.cache_policies import NO_CACHE
 
 from ... import references
 from ...api import Link, StageError, Task
@@ -36,9 +38,11 @@ from ...summary import nearest
 from . import flows
 from .catalogue import NAME, chosen
 from .extract import TIMEOUT, extract
+from .kept import caching, workplace
+from .shell import run as run_shell
 from .tables import Tables
 
-KINDS = ("sql", "http", "python")
+KINDS = ("sql", "http", "python", "shell")
 MAX_TASKS = 100
 #: Rows that a task's SQL may yield to what comes after it.
 MAX_ROWS = 10_000
@@ -61,18 +65,13 @@ class Step:
 async def run_dag(task: Task, link: Link) -> dict[str, Any]:
     steps = parse(task.task.get("tasks"))
     sources = chosen(task, required=False)
-    parent = Path(task.data) / "work"
-    parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{task.execution}-{task.stage}-", dir=parent))
-    try:
-        graph = _Graph(task, link, steps)
+    with workplace(task) as work:
+        graph = _Graph(task, link, steps, work)
         with Tables(work) as tables:
             for source in sources:
                 await asyncio.to_thread(extract, source, tables, work)
             graph.base = {source.name: tables.query(f'SELECT * FROM "{source.name}"', MAX_ROWS) for source in sources}
         outcome = await flows.execute(graph.flow(), {"tasks": [step.name for step in steps]}, task)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return {"tasks": outcome.value, "order": graph.order, "flow_run": outcome.flow_run}
 
 
@@ -99,7 +98,7 @@ def parse(tasks: Any) -> list[Step]:
 
 def _step(entry: Any, place: str) -> Step:
     if not isinstance(entry, dict):
-        raise _invalid(place, "a task is an object with a name and one of sql, http, python")
+        raise _invalid(place, "a task is an object with a name and one of sql, http, python, shell")
     for key in entry:
         if key not in _KEYS:
             raise _invalid(f"{place}.{key}", f"unknown key {key!r}{nearest(key, _KEYS)}")
@@ -108,7 +107,7 @@ def _step(entry: Any, place: str) -> Step:
         raise _invalid(f"{place}.name", "a name is a letter followed by letters, digits and underscores")
     kinds = [kind for kind in KINDS if kind in entry]
     if len(kinds) != 1 or entry.get("kind", kinds[0]) != kinds[0]:
-        raise _invalid(place, "a task has exactly one of sql, http, python")
+        raise _invalid(place, "a task has exactly one of sql, http, python, shell")
     what = entry[kinds[0]]
     if not isinstance(what, str) or not what:
         raise _invalid(f"{place}.{kinds[0]}", "must be a text")
@@ -126,8 +125,9 @@ def _step(entry: Any, place: str) -> Step:
 class _Graph:
     """The flow of one attempt."""
 
-    def __init__(self, task: Task, link: Link, steps: list[Step]) -> None:
+    def __init__(self, task: Task, link: Link, steps: list[Step], work: Path) -> None:
         self._task = task
+        self._place = work
         self._steps = steps
         self._hooks = flows.report(link)
         self.base: dict[str, Any] = {}
@@ -159,9 +159,10 @@ class _Graph:
         return dag
 
     async def _run(self, step: Step, inputs: dict[str, Any]) -> Any:
-        @prefect_task(
-            name=step.name, task_run_name=step.name, cache_policy=NO_CACHE, persist_result=False, **self._hooks
-        )
+        what = [step.kind, step.what, step.parameters, inputs]
+        caches = caching(self._task, self._place, step.name, what)
+
+        @prefect_task(name=step.name, task_run_name=step.name, **caches, **self._hooks)
         async def work() -> Any:
             return plain(await getattr(self, f"_{step.kind}")(step, inputs))
 
@@ -169,6 +170,9 @@ class _Graph:
 
     async def _sql(self, step: Step, inputs: dict[str, Any]) -> Any:
         return await asyncio.to_thread(_query, step, {**self.base, **inputs})
+
+    async def _shell(self, step: Step, inputs: dict[str, Any]) -> Any:
+        return await run_shell(step.what, step.parameters, inputs, self._task.project, f"{step.place}.shell")
 
     async def _http(self, step: Step, inputs: dict[str, Any]) -> Any:
         try:

@@ -1,14 +1,15 @@
 """`etl` and `scheduled_etl`: a flow that extracts the sources side by side, transforms and loads.
 
-Output: `{"rows": {source: n}, "tables": {table: n}, "loaded": n, "target": {kind, path, tables}, "schema":
-{table: [{name, type}]}, "sample": {table: [rows]}, "flow_run": {id, name, url}}`.
+Output: `{"rows": {source: n}, "tables": {table: n}, "loaded": n, "checks": n, "target": {kind, path or name, tables},
+"schema": {table: [{name, type}]}, "sample": {table: [rows]}, "flow_run": {id, name, url}}`.
+
+An attempt after one that was killed takes the finished extracts and transforms from the cache (`kept`); the load is
+done again, which changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from prefect.cache_policies import NO_CACHE
 from ...api import Link, StageError, Task
 from . import flows
 from .catalogue import NAME, Source, chosen
+from .expect import check, expectations
 from .extract import extract
+from .kept import caching, workplace
 from .load import Target, load, target
 from .tables import Tables
 
@@ -36,14 +39,11 @@ async def run_etl(task: Task, link: Link) -> dict[str, Any]:
     sources = chosen(task)
     into = target(task)
     statements = _statements(task)
-    work = _workplace(task)
-    try:
-        with Tables(work) as tables:
-            whole = _Flow(task, link, tables, work)
-            names = [source.name for source in sources]
-            outcome = await flows.execute(whole.flow(sources, statements, into), {"sources": names}, task)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    wanted = expectations(task)
+    with workplace(task) as work, Tables(work) as tables:
+        whole = _Flow(task, link, tables, work)
+        names = [source.name for source in sources]
+        outcome = await flows.execute(whole.flow(sources, statements, wanted, into), {"sources": names}, task)
     return {**outcome.value, "flow_run": outcome.flow_run}
 
 
@@ -56,15 +56,18 @@ class _Flow:
         self._work = work
         self._hooks = flows.report(link)
 
-    def flow(self, chosen: list[Source], statements: dict[str, str], into: Target) -> Any:
+    def flow(
+        self, chosen: list[Source], statements: dict[str, str], wanted: dict[str, Any], into: Target
+    ) -> Any:
         @flow(name=str(self._task.task["type"]), validate_parameters=False, persist_result=False)
         async def etl(sources: list) -> dict[str, Any]:
-            counts = await _all([self._step(f"extract {s.name}", self._extract, s, retries=TRIES - 1) for s in chosen])
+            counts = await _all([self._step(f"extract {s.name}", self._extract, s, kept=s.options) for s in chosen])
             rows = dict(zip(sources, counts))
             loading = list(rows)
             if statements:
-                await self._step("transform", self._transform, statements)
+                await self._step("transform", self._transform, statements, kept=[sources, statements])
                 loading = list(statements)
+            checks = await self._step("expect", self._check, wanted, loading) if wanted else 0
             named = {name: name for name in loading}
             if into.table is not None:
                 if len(loading) != 1:
@@ -76,24 +79,28 @@ class _Flow:
                 "rows": rows,
                 "tables": loaded,
                 "loaded": sum(loaded.values()),
-                "target": {"kind": into.kind, "path": str(into.path), "tables": sorted(loaded)},
+                "checks": checks,
+                "target": {**into.shown(), "tables": sorted(loaded)},
                 "schema": {table: self._tables.schema(name) for name, table in named.items()},
                 "sample": {table: self._tables.sample(name, SAMPLE) for name, table in named.items()},
             }
 
         return etl
 
-    async def _step(self, name: str, work: Callable[..., Any], *given: Any, retries: int = 0) -> Any:
-        """One task of the flow; its work is done beside the event loop."""
+    async def _step(self, name: str, work: Callable[..., Any], *given: Any, kept: Any = None) -> Any:
+        """One task of the flow; its work is done beside the event loop. With `kept`, which says what it depends on,
+        its result is not made twice."""
+        caching_or_not = {"cache_policy": NO_CACHE, "persist_result": False}
+        if kept is not None:
+            caching_or_not = caching(self._task, self._work, name, kept)
 
         @prefect_task(
             name=name.split(" ")[0],
             task_run_name=name,
-            retries=retries,
+            retries=TRIES - 1,
             retry_delay_seconds=PAUSE,
             retry_condition_fn=_may_pass,
-            cache_policy=NO_CACHE,
-            persist_result=False,
+            **caching_or_not,
             **self._hooks,
         )
         async def step() -> Any:
@@ -118,6 +125,9 @@ class _Flow:
                 message = f"transform {name}: {type(error).__name__}: {error}"[:1500]
                 raise StageError("TRANSFORM_FAILED", message, field="transform") from error
         return counts
+
+    def _check(self, wanted: dict[str, Any], loading: list[str]) -> int:
+        return check(self._tables, wanted, loading)
 
     def _load(self, named: dict[str, str], into: Target) -> dict[str, int]:
         self._tables.unseal()
@@ -156,8 +166,3 @@ async def _may_pass(_task: Any, _task_run: Any, state: Any) -> bool:
     error = await state.aresult(raise_on_failure=False)
     return isinstance(error, StageError) and error.retryable
 
-
-def _workplace(task: Task) -> Path:
-    parent = Path(task.data) / "work"
-    parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=f"{task.execution}-{task.stage}-", dir=parent))

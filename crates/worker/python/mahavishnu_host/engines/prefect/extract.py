@@ -11,14 +11,17 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import duckdb
 import httpx
 
-from .catalogue import FORMATS, Source
-from .tables import Tables
+from . import postgres, s3
+from .catalogue import Source
+from .tables import Tables, quoted, simple
 
 #: Bounds of an answer over HTTP.
 MAX_BYTES = 256 * 1024 * 1024
@@ -48,8 +51,50 @@ def _sqlite(source: Source, tables: Tables, work: Path) -> int:
 
 def _file(source: Source, tables: Tables, work: Path) -> int:
     files = source.files()
-    form = source.options.get("format") or FORMATS[Path(source.options["path"]).suffix.lower()]
-    return tables.load(source.name, form, files)
+    return tables.load(source.name, source.form([file.name for file in files]), files)
+
+
+def _postgres(source: Source, tables: Tables, work: Path) -> int:
+    sql = source.options.get("query") or f"SELECT * FROM {quoted(source.options['table'])}"
+    url = source.filled(source.options["url"])
+    try:
+        path = work / f"{source.name}.ndjson"
+        names, count = postgres.read(url, sql, path, _line)
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        told, passing = postgres.failure(error)
+        reason = "SOURCE_UNAVAILABLE" if passing else "SOURCE_UNREADABLE"
+        raise source.error(reason, told, retryable=passing) from None
+    return _loaded(source, tables, path, names, count)
+
+
+def _s3(source: Source, tables: Tables, work: Path) -> int:
+    options = {key: source.filled(str(value)) for key, value in source.options.items()}
+    region = options.get("region", "us-east-1")
+    endpoint = options.get("endpoint", f"https://s3.{region}.amazonaws.com")
+    store = s3.Store(endpoint, region, options.get("access_key", ""), options.get("secret_key", ""))
+    bucket, _, pattern = options["url"].removeprefix("s3://").partition("/")
+    names = [pattern]
+    if any(mark in pattern for mark in "*?["):
+        names = [name for name in _listed(source, store, bucket, pattern) if fnmatchcase(name, pattern)]
+    if not names:
+        raise source.error("SOURCE_UNAVAILABLE", f"no object matches {source.options['url']}")
+    files = []
+    for number, name in enumerate(names):
+        files.append(work / f"{source.name}-{number}{Path(name).suffix}")
+        files[-1].write_bytes(_get(source, *store.request(bucket, name)))
+    return tables.load(source.name, source.form(names), files)
+
+
+def _listed(source: Source, store: s3.Store, bucket: str, pattern: str) -> Iterator[str]:
+    """The keys that begin like the pattern, page by page."""
+    prefix = min((pattern.split(mark)[0] for mark in "*?["), key=len)
+    query = {"list-type": "2", "prefix": prefix}
+    while True:
+        found, more = s3.keys(_get(source, *store.request(bucket, query=query)))
+        yield from found
+        if not more:
+            return
+        query = {**query, "continuation-token": more}
 
 
 def _http(source: Source, tables: Tables, work: Path) -> int:
@@ -70,6 +115,11 @@ def _fetched(source: Source) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise source.error("SOURCE_MISCONFIGURED", f"{written} is not an http address")
     headers = {str(name): source.filled(str(value)) for name, value in (source.options.get("headers") or {}).items()}
+    return _get(source, url, headers)
+
+
+def _get(source: Source, url: str, headers: dict[str, str]) -> bytes:
+    written = source.options["url"]
     content = bytearray()
     try:
         with httpx.stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as answer:
@@ -106,18 +156,21 @@ def _objects(source: Source, tables: Tables, work: Path, names: list[str], rows:
     path = work / f"{source.name}.ndjson"
     count = 0
     with path.open("w", encoding="utf-8") as file:
-        for line in _lines(rows):
-            file.write(line)
+        for row in rows:
+            file.write(_line(row))
             count += 1
+    return _loaded(source, tables, path, names, count)
+
+
+def _loaded(source: Source, tables: Tables, path: Path, names: list[str], count: int) -> int:
     if count == 0:
         tables.create(source.name, names)
         return 0
     return tables.load(source.name, "json", [path])
 
 
-def _lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    for row in rows:
-        yield json.dumps({name: _plain(value) for name, value in row.items()}, ensure_ascii=False) + "\n"
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps({name: _plain(simple(value)) for name, value in row.items()}, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
@@ -128,4 +181,4 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_EXTRACT = {"sqlite": _sqlite, "http": _http, "file": _file}
+_EXTRACT = {"sqlite": _sqlite, "http": _http, "file": _file, "postgres": _postgres, "s3": _s3}

@@ -1,5 +1,8 @@
 """Runs a flow through Prefect's own engine, so that Prefect's server knows it as any other.
 
+One stage of an execution is one flow run: a later attempt, and a delivery after a kill, goes on in it, so that Prefect's
+own cache serves what had finished.
+
 Invariants: no flow runs without a server (Prefect would start a slow one of its own for every attempt); what
 Prefect could not tell its server when the flow ended is flushed before the attempt ends.
 """
@@ -16,6 +19,8 @@ from typing import Any
 import httpx
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_engine import run_flow_async, run_flow_sync
@@ -48,13 +53,13 @@ async def execute(flow: Flow[..., Any], parameters: dict[str, Any], task: Task, 
         api_url()  # before there is a client: that one would start a server
         async with get_client() as client:
             await _wait_for_server(client)
-            flow_run = await client.create_flow_run(
-                flow,
-                parameters=parameters,
-                name=f"{task.stage}-{task.attempt}",
-                tags=["mahavishnu", f"execution:{task.execution}", f"stage:{task.stage}"],
-                state=Pending(),
-            )
+            tags = ["mahavishnu", f"execution:{task.execution}", f"stage:{task.stage}"]
+            flow_run = await _earlier(client, tags) if task.attempt > 1 or task.delivery > 1 else None
+            if flow_run is None:
+                name = f"{task.stage}-{task.attempt}"
+                flow_run = await client.create_flow_run(
+                    flow, parameters=parameters, name=name, tags=tags, state=Pending()
+                )
         if after is not None:
             await after(flow_run.id)
         try:
@@ -67,6 +72,16 @@ async def execute(flow: Flow[..., Any], parameters: dict[str, Any], task: Task, 
         finally:
             await _flush()
     return Outcome(value, {"id": str(flow_run.id), "name": flow_run.name, "url": url_for(flow_run)})
+
+
+async def _earlier(client: PrefectClient, tags: list[str]) -> Any:
+    """The flow run in which an attempt before this one stood, ready to go on; `None` when there is none."""
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=tags))
+    found = await client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
+    if not found:
+        return None
+    await client.set_flow_run_state(found[0].id, Pending(), force=True)
+    return await client.read_flow_run(found[0].id)
 
 
 def stop_heartbeat() -> None:

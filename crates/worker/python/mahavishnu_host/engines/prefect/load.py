@@ -1,10 +1,10 @@
 """Loads tables into a target, so that doing it again changes nothing.
 
-A SQLite or DuckDB target is a database: every loaded row has `_execution` and `_stage`, and rows of the same
+A SQLite, DuckDB or PostgreSQL target is a database: every loaded row has `_execution` and `_stage`, and rows of the same
 execution and stage are replaced in one transaction, so attempts of one stage do not add up and other
 executions stay. A CSV or Parquet target is a file for each table, replaced as a whole.
 
-Invariant: everything is written below the given directory.
+Invariant: everything is written below the given directory, or to a PostgreSQL that the project's catalogue names.
 """
 
 from __future__ import annotations
@@ -16,25 +16,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import duckdb
 
 from ...api import StageError, Task
 from ...summary import nearest
+from . import catalogue, postgres
+from .catalogue import Source
 from .tables import Tables, quoted, text
 
-KINDS = ("sqlite", "duckdb", "csv", "parquet")
-_KEYS = ("kind", "path", "table")
+KINDS = ("sqlite", "duckdb", "csv", "parquet", "postgres")
+_KEYS = ("kind", "path", "name", "table")
 _MARKS = ("_execution", "_stage")
 _OURS = "_execution = ? AND _stage = ?"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to. `table` renames a single table."""
+    """Where to: a path, or a place that the catalogue names. `table` renames a single table."""
 
     kind: str
     path: Path
     table: str | None
+    place: Source | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """As the output tells it; an address may hold a password."""
+        if self.place is not None:
+            return {"kind": self.kind, "name": self.place.name}
+        return {"kind": self.kind, "path": str(self.path)}
 
 
 def target(task: Task) -> Target:
@@ -50,29 +60,44 @@ def target(task: Task) -> Target:
     kind = given.get("kind", "sqlite")
     if kind not in KINDS:
         raise _invalid("target.kind", f"unknown kind {kind!r}{nearest(kind, KINDS)}; known are {', '.join(KINDS)}")
+    table = given.get("table")
+    if table is not None and (not isinstance(table, str) or not table or "\0" in table or table.startswith("sqlite_")):
+        raise _invalid("target.table", "table must be a name")
+    if kind == "postgres":
+        if "path" in given:
+            raise _invalid("target.path", "a postgres target has no path but the name of one in the catalogue's targets")
+        return Target(kind, Path(), table, catalogue.target(Path(task.project).resolve(), given.get("name")))
+    if "name" in given:
+        raise _invalid("target.name", f"a {kind} target has no name; it has a path")
     root = (Path(task.data) / "targets").resolve()
     path = given.get("path") or (f"{task.execution}.{kind}" if kind in KINDS[:2] else f"{task.execution}-{task.stage}")
     if not isinstance(path, str) or "\0" in path or not (root / path).resolve().is_relative_to(root):
         raise _invalid("target.path", "path must be relative and lie inside the targets directory")
-    table = given.get("table")
-    if table is not None and (not isinstance(table, str) or not table or "\0" in table or table.startswith("sqlite_")):
-        raise _invalid("target.table", "table must be a name")
     return Target(kind, (root / path).resolve(), table)
 
 
 def load(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dict[str, int]:
     """Loads the tables `names` (theirs: the target's) and says how many rows each has there of this stage.
     `tables` is not sealed."""
-    into.path.parent.mkdir(parents=True, exist_ok=True)
     try:
         return _LOAD[into.kind](tables, names, into, task)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError, TimeoutError) as error:
+        told, passing = postgres.failure(error)
+        raise StageError("LOAD_FAILED", told, retryable=passing, field="target") from error
     except (sqlite3.Error, duckdb.Error) as error:
         raise StageError("LOAD_FAILED", f"{type(error).__name__}: {error}"[:1000], field="target") from error
+
+
+def _postgres(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dict[str, int]:
+    assert into.place is not None
+    url = into.place.filled(into.place.options["url"])
+    return postgres.load(url, tables, names, (task.execution, task.stage))
 
 
 def _sqlite(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dict[str, int]:
     loaded = {}
     ours = (task.execution, task.stage)
+    into.path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(into.path, timeout=30, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -98,6 +123,7 @@ def _sqlite(tables: Tables, names: dict[str, str], into: Target, task: Task) -> 
 def _duckdb(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dict[str, int]:
     loaded = {}
     ours = (task.execution, task.stage)
+    into.path.parent.mkdir(parents=True, exist_ok=True)
     tables.execute(f"ATTACH {text(str(into.path))} AS target")
     try:
         tables.execute("BEGIN")
@@ -136,6 +162,7 @@ def _file(into: Target, table: str, count: int) -> Path:
         if count > 1:
             message = f"{into.path.name} is one file but there are {count} tables; name a directory"
             raise _invalid("target.path", message)
+        into.path.parent.mkdir(parents=True, exist_ok=True)
         return into.path
     into.path.mkdir(parents=True, exist_ok=True)
     return into.path / f"{table.replace('/', '_')}.{into.kind}"
@@ -158,4 +185,4 @@ def _invalid(field: str, message: str) -> StageError:
     return StageError("TASK_INVALID", message, field=field)
 
 
-_LOAD = {"sqlite": _sqlite, "duckdb": _duckdb, "csv": _files, "parquet": _files}
+_LOAD = {"sqlite": _sqlite, "duckdb": _duckdb, "csv": _files, "parquet": _files, "postgres": _postgres}

@@ -51,14 +51,14 @@ class Tables:
         listed = "[" + ", ".join(text(str(path)) for path in files) + "]"
         reader = _READERS[form].format(files=listed)
         with self._lock:
-            self._connection.execute(f"CREATE TABLE {quoted(name)} AS SELECT * FROM {reader}")
+            self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} AS SELECT * FROM {reader}")
         return self.count(name)
 
     def create(self, name: str, columns: list[str]) -> None:
         """A table without rows."""
         listed = ", ".join(f"{quoted(column)} VARCHAR" for column in columns) or "nothing VARCHAR"
         with self._lock:
-            self._connection.execute(f"CREATE TABLE {quoted(name)} ({listed})")
+            self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} ({listed})")
 
     def seal(self) -> None:
         """From here on, SQL of a workflow's author may run."""
@@ -107,14 +107,14 @@ class Tables:
             rows = self._connection.execute(f"DESCRIBE {quoted(name)}").fetchall()
         return [{"name": row[0], "type": row[1]} for row in rows]
 
-    def rows(self, name: str) -> Iterator[list[tuple[Any, ...]]]:
-        """All rows of a table, in batches, in types that SQLite and CSV take."""
+    def rows(self, name: str, plain: bool = True) -> Iterator[list[tuple[Any, ...]]]:
+        """All rows of a table, in batches; in types that SQLite takes, or as they are."""
         with self._lock:
             cursor = self._connection.cursor()
         try:
             cursor.execute(f"SELECT * FROM {quoted(name)}")
             while batch := cursor.fetchmany(BATCH):
-                yield [tuple(map(simple, row)) for row in batch]
+                yield [tuple(map(simple, row)) for row in batch] if plain else batch
         finally:
             cursor.close()
 

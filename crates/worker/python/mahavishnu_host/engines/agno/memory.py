@@ -1,0 +1,132 @@
+"""What a run leaves behind: the session that later runs remember, and the state in which a run waits for people.
+
+A session is a directory of its own with Agno's JSON files; one run at a time works in it. A run without a session has
+such a directory for as long as it lasts.
+
+Invariant: a run that waits goes on from its checkpoint alone, on any machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agno.db.json import JsonDb
+
+from ...api import Approval, Decision, Paused, StageError, Task
+
+#: Runs of a session that a later one is shown.
+REMEMBERED = 5
+#: Seconds between looks at a session in which another run is at work.
+_TURN = 0.1
+
+
+@dataclass
+class Memory:
+    """The files of one session."""
+
+    session: str
+    directory: Path
+    remembers: bool
+
+    def give(self, runnable: Any) -> None:
+        """Lets an agent or team keep its runs here, unless it has a database of its own."""
+        if getattr(runnable, "db", self) is None:
+            runnable.db = JsonDb(db_path=str(self.directory))
+            if self.remembers:
+                runnable.add_history_to_context = True
+                runnable.num_history_runs = REMEMBERED
+
+
+@dataclass
+class Waiting:
+    """A run that waits: its id, its files, and what was decided so far by requirement."""
+
+    run_id: str
+    files: dict[str, str]
+    decided: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, checkpoint: bytes) -> Waiting:
+        return cls(**json.loads(checkpoint))
+
+    def restore(self, memory: Memory) -> None:
+        """Writes the files where they are missing, as on another machine."""
+        for name, content in self.files.items():
+            if not (memory.directory / name).exists():
+                (memory.directory / name).write_text(content, "utf-8")
+
+
+@asynccontextmanager
+async def opened(task: Task) -> AsyncIterator[Memory]:
+    """The session that the task names, when nobody else is in it; or one for this run only."""
+    name = task.task.get("session")
+    if name is None:
+        directory = Path(tempfile.mkdtemp(prefix="mahavishnu-agno-"))
+        try:
+            yield Memory(f"{task.execution}:{task.stage}", directory, False)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        return
+    if not isinstance(name, str) or not name.strip():
+        raise StageError("TASK_INVALID", "session must be a name", field="session")
+    directory = Path(task.data) / "sessions" / hashlib.sha256(name.encode()).hexdigest()[:32]
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_TURN)
+        yield Memory(name, directory, True)
+
+
+def pause(final: Any, memory: Memory, decided: dict[str, dict[str, Any]]) -> Paused:
+    """The question of a run that waits for people: one at a time, the rest when this one is answered."""
+    for requirement in final.requirements or ():
+        if requirement.id in decided:
+            continue
+        tool = requirement.tool_execution
+        if not (requirement.needs_confirmation or requirement.needs_user_input):
+            message = f"the run waits for {tool.tool_name} to be run elsewhere, which nobody here does"
+            raise StageError("PAUSE_UNSUPPORTED", message)
+        payload: dict[str, Any] = {"tool": tool.tool_name, "arguments": tool.tool_args or {}}
+        if requirement.member_agent_name:
+            payload["agent"] = requirement.member_agent_name
+        if requirement.needs_user_input:
+            wanted = requirement.user_input_schema or []
+            payload["values"] = {f.name: f.description or "" for f in wanted if f.value is None}
+        files = {path.name: path.read_text("utf-8") for path in memory.directory.glob("*.json")}
+        checkpoint = Waiting(final.run_id, files, decided)
+        question = Approval(requirement.id, f"{tool.tool_name}?", payload)
+        return Paused([question], json.dumps(checkpoint.__dict__).encode())
+    raise StageError("PAUSE_UNSUPPORTED", "the run waits without saying for what")
+
+
+def decide(waiting: Waiting, decision: Decision | None) -> None:
+    """Notes a person's answer."""
+    if decision is not None:
+        answer = {"approved": decision.approved, "reason": decision.reason, "values": dict(decision.values)}
+        waiting.decided[decision.approval_key] = answer
+
+
+def apply(final: Any, waiting: Waiting) -> None:
+    """Puts the answers into the run's requirements."""
+    for requirement in final.requirements or ():
+        answer = waiting.decided.get(requirement.id)
+        if answer is None:
+            continue
+        if requirement.needs_confirmation:
+            requirement.confirm() if answer["approved"] else requirement.reject(answer["reason"] or "a person said no")
+        if requirement.needs_user_input:
+            requirement.provide_user_input(answer["values"])
