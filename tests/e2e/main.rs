@@ -10,6 +10,7 @@
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
+//! | [`examples`] | the example of each engine's page, run as written |
 //! | [`missing`] | an engine that is not there fails and is never a success |
 //! | [`noop`] | the engine of benchmarks and tests does what its tasks say |
 //! | [`clients`] | a Python client that knows nothing but reflection |
@@ -23,6 +24,7 @@ mod api;
 mod checkpoints;
 mod cli;
 mod clients;
+mod examples;
 mod kill;
 mod missing;
 mod noop;

@@ -121,8 +121,9 @@ pub struct SystemArgs {
     /// The Python that environments are built from; with ENGINE= your own Python with that engine in it
     #[arg(long, value_name = "[ENGINE=]PATH", value_parser = python)]
     pub python: Vec<(Option<String>, PathBuf)>,
-    /// The model of the engines: PROVIDER:NAME or PROVIDER:NAME@URL of an OpenAI-compatible API, such as
-    /// openai:gpt-4o-mini; its key is read from MAHAVISHNU_MODEL_API_KEY. By default a small local one
+    /// The model of the engines: openai:NAME, anthropic:NAME, ollama:NAME, NAME@URL of any OpenAI-compatible API, or
+    /// local, the default: a small one, started when a stage first needs it. The key is read from
+    /// MAHAVISHNU_MODEL_API_KEY
     #[arg(long, env = "MAHAVISHNU_MODEL", value_parser = model)]
     pub model: Option<String>,
 }

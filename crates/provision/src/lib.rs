@@ -2,7 +2,7 @@
 //!
 //! [`Provision`] is the handle: it finds a Python, builds engine environments from locked requirements, supplies
 //! `nats-server` and writes embedded Python sources. [`process::Child`] starts what was provided; [`nats::NatsServer`]
-//! and [`model::ModelServer`] are its two standing uses. [`doctor`] tells what is missing and what to do.
+//! and [`model::ModelServer`] are its two standing uses; [`SharedModel`] is one of the latter for a whole machine. [`doctor`] tells what is missing and what to do.
 //!
 //! Invariants:
 //! - What is fetched is pinned by hash; a file that does not match is refused.
@@ -21,6 +21,7 @@ pub mod nats;
 pub mod process;
 pub mod progress;
 mod python;
+mod shared;
 mod sources;
 mod state;
 mod tool;
@@ -35,6 +36,7 @@ use tokio::sync::OnceCell;
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use python::Python;
+pub use shared::SharedModel;
 pub use state::StateDir;
 
 use progress::Progress;

@@ -49,14 +49,9 @@ struct Announcement {
 impl ModelServer {
     /// Provides what is missing, starts a server on a free port and waits until it is ready.
     pub async fn start(provision: &Provision) -> Result<Self> {
-        Self::start_at(provision, 0).await
-    }
-
-    /// Like [`ModelServer::start`], on this port: others may be told the address before it answers.
-    pub async fn start_at(provision: &Provision, port: u16) -> Result<Self> {
         let interpreter = provision.environment(&environment()).await?;
         let sources = provision.sources(&SOURCES).await?;
-        Self::launch(&interpreter, &sources, provision.state().log("model"), port).await
+        Self::launch(&interpreter, &sources, provision.state().log("model")).await
     }
 
     /// What an OpenAI client takes as its base URL: `http://127.0.0.1:PORT/v1`.
@@ -84,9 +79,9 @@ impl ModelServer {
         self.child.stop(STOP_GRACE).await.map(drop).map_err(Error::io("cannot stop", Path::new(NAME)))
     }
 
-    async fn launch(interpreter: &Path, sources: &Path, log: PathBuf, port: u16) -> Result<Self> {
+    async fn launch(interpreter: &Path, sources: &Path, log: PathBuf) -> Result<Self> {
         let mut command = Command::new(interpreter);
-        command.arg(sources.join("serve.py")).args(["--name", MODEL, "--port", &port.to_string()]);
+        command.arg(sources.join("serve.py")).args(["--name", MODEL]);
         for name in python::FOREIGN_SETTINGS {
             command.env_remove(name);
         }

@@ -13,7 +13,7 @@ use mahavishnu_provision::doctor::{self, Check};
 use mahavishnu_provision::model::ModelServer;
 use mahavishnu_provision::nats::Durability;
 use mahavishnu_provision::progress::{Event, State};
-use mahavishnu_provision::{Environment, Error, Options, Provision};
+use mahavishnu_provision::{Environment, Error, Options, Provision, SharedModel};
 use support::{Role, alive, role, shared};
 
 const SIX: &str = "six==1.17.0 \
@@ -249,4 +249,23 @@ async fn the_model_server_starts_and_stops() {
     tokio::net::TcpStream::connect(&address).await.unwrap();
     server.stop().await.unwrap();
     tokio::net::TcpStream::connect(&address).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn everybody_on_a_machine_uses_one_model_server() {
+    let reach = async |base_url: &str| {
+        let address = base_url.trim_start_matches("http://").trim_end_matches("/v1").to_owned();
+        tokio::net::TcpStream::connect(address).await
+    };
+    let (first, second) = (SharedModel::new(shared()), SharedModel::new(shared()));
+    let (ours, theirs) = tokio::join!(first.base_url(), second.base_url());
+    let ours = ours.unwrap();
+    assert_eq!(ours, theirs.unwrap());
+    reach(&ours).await.unwrap();
+    // Whichever of the two keeps it: when it goes, the other one finds or starts a server again.
+    drop(first);
+    let mut again = second.base_url().await.unwrap();
+    while reach(&again).await.is_err() {
+        again = second.base_url().await.unwrap();
+    }
 }

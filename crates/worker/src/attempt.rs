@@ -26,10 +26,10 @@ use tracing::Instrument as _;
 
 use crate::calls::{Calls, Refusal};
 use crate::documents;
-use crate::host::frame::{DecisionFrame, FromHost, ModelFrame, TaskFrame, ToHost};
+use crate::host::frame::{CallError, DecisionFrame, FromHost, TaskFrame, ToHost};
 use crate::host::{Connection, Host};
 use crate::memory;
-use crate::model::Model;
+use crate::model::{KeyedModel, Models};
 use crate::noop;
 
 /// How long the engine may take to obey before its process is killed.
@@ -51,8 +51,8 @@ pub struct Context {
     pub project: PathBuf,
     /// Where the engine may keep things.
     pub data: PathBuf,
-    /// The model.
-    pub model: Option<Model>,
+    /// The models.
+    pub models: Models,
     /// Bytes that the process of an attempt may hold.
     pub memory: Option<u64>,
     /// Where the host's spans go.
@@ -221,6 +221,7 @@ impl Attempt<'_> {
 
     async fn prepare(&self, host: &Host) -> Result<(Connection, Prepared), Failure> {
         let task = &self.delivery.task;
+        let model = self.context.models.choose(task.task.get("model").and_then(Value::as_str))?;
         let staged = documents::stage(&self.context.bus, task, &self.context.project).await?;
         let checkpoint = match task.resolution.as_ref().and_then(|resolution| resolution.checkpoint.as_ref())
         {
@@ -239,7 +240,7 @@ impl Attempt<'_> {
             .open()
             .await
             .map_err(|error| Failure::retryable("HOST_UNAVAILABLE", format!("{error:#}")))?;
-        Ok((connection, Prepared { staged, checkpoint }))
+        Ok((connection, Prepared { staged, model, checkpoint }))
     }
 
     async fn talk(&self, mut connection: Connection, prepared: &Prepared, signals: &Signals) -> Outcome {
@@ -308,7 +309,7 @@ impl Attempt<'_> {
             documents: &prepared.staged.paths,
             project: &self.context.project,
             data: &self.context.data,
-            model: self.context.model.as_ref().map(|model| ModelFrame { model, api_key: Model::api_key() }),
+            model: &prepared.model,
             trace: &self.trace,
             decision: task.resolution.as_ref().map(|resolution| DecisionFrame {
                 approval_key: &resolution.key,
@@ -339,7 +340,11 @@ impl Attempt<'_> {
                 self.show(worker::live::Kind::Delta(worker::Delta { source, text })).await;
             }
             FromHost::Call { id, method, params } => {
-                let (result, error) = match talk.calls.answer(&method, params).await {
+                let answered = match method.as_str() {
+                    "model" => self.model(&params).map_err(Refusal::Error),
+                    _ => talk.calls.answer(&method, params).await,
+                };
+                let (result, error) = match answered {
                     Ok(result) => (Some(result), None),
                     Err(Refusal::Error(error)) => (None, Some(error)),
                     Err(Refusal::Superseded) => {
@@ -414,6 +419,14 @@ impl Attempt<'_> {
         if let Err(error) = self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "progress is not stored");
         }
+    }
+
+    /// The model that an agent or node names.
+    fn model(&self, params: &Value) -> Result<Value, CallError> {
+        let invalid = |message: String| CallError { reason: "MODEL_INVALID", message };
+        let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
+        let model = self.context.models.choose(Some(name)).map_err(|failure| invalid(failure.message))?;
+        serde_json::to_value(model).map_err(|error| invalid(error.to_string()))
     }
 
     async fn stop(&self, connection: Connection, stop: Stop) -> Outcome {
@@ -505,6 +518,7 @@ struct Talk {
 /// What is ready before the host gets the task.
 struct Prepared {
     staged: documents::Staged,
+    model: KeyedModel,
     checkpoint: Option<String>,
 }
 

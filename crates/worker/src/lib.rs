@@ -9,7 +9,7 @@
 //! | [`host`] | the engine host: start, supervise, open attempts |
 //! | [`documents`] | puts what a task names in `docs` where the host can read it |
 //! | [`memory`] | the ceiling of an attempt's process |
-//! | [`model`] | which model the engines use |
+//! | [`model`] | which model the engines use; [`local`] is the way to the small one of the machine |
 //! | [`noop`] | the engine that does what its task says and nothing else, without a host |
 //!
 //! Invariants: a task is acknowledged only after its own result is stored; a result says which attempt made
@@ -19,6 +19,7 @@ mod attempt;
 mod calls;
 mod documents;
 mod host;
+mod local;
 mod memory;
 mod model;
 mod noop;
@@ -188,9 +189,10 @@ async fn prepare(
         }
     };
     let (bus, (host, sidecar)) = tokio::try_join!(bus, started)?;
-    let (model, memory) = (options.model, Some(options.memory_mib << 20).filter(|bytes| *bytes > 0));
+    let memory = Some(options.memory_mib << 20).filter(|bytes| *bytes > 0);
+    let models = model::Models::new(options.model, local::LocalModel::open(provision).await?);
     let context =
-        attempt::Context { bus, engine: name, worker: id, host, project, data, model, memory, relay };
+        attempt::Context { bus, engine: name, worker: id, host, project, data, models, memory, relay };
     Ok((Arc::new(context), sidecar))
 }
 

@@ -31,8 +31,10 @@ pub struct Options {
     /// with a process for every attempt
     #[arg(long, env = "MAHAVISHNU_MEMORY_MIB", value_name = "MIB", default_value_t = 4096)]
     pub memory_mib: u64,
-    /// The model of the engines: PROVIDER:NAME or PROVIDER:NAME@URL of an OpenAI-compatible API, such as
-    /// openai:gpt-4o-mini or ollama:llama3.2; its key is read from MAHAVISHNU_MODEL_API_KEY
+    /// The model of the engines: openai:NAME, anthropic:NAME, ollama:NAME, NAME@URL of any OpenAI-compatible API, or
+    /// local, the default: a small one, started when a stage first needs it and shared by all workers of the machine. The
+    /// key is read from MAHAVISHNU_MODEL_API_KEY; for a provider that only a stage names, from OPENAI_API_KEY or
+    /// ANTHROPIC_API_KEY
     #[arg(long, env = "MAHAVISHNU_MODEL")]
     pub model: Option<Model>,
     /// How long running attempts may go on after a request to stop, such as 30s

@@ -1,13 +1,12 @@
-//! Starts and stops everything on this machine: nats-server, coordinator, workers, model.
+//! Starts and stops everything on this machine: nats-server, coordinator, workers. The workers start the model.
 //!
 //! Every part is a process of its own, as in a real deployment: this program again with another command.
 //!
-//! Invariants: an execution can start as soon as [`System::start`] returns, workers and model may still be warming
-//! up; parts stop in the order workers, coordinator, model, nats-server; nothing outlives the [`System`].
+//! Invariants: an execution can start as soon as [`System::start`] returns, workers may still be warming
+//! up; parts stop in the order workers, coordinator, nats-server; nothing outlives the [`System`].
 
 mod dev_file;
 pub mod engines;
-mod model;
 mod part;
 mod roles;
 mod store;
@@ -17,7 +16,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use mahavishnu_provision::{Environment, Provision, model::environment as model_environment};
+use mahavishnu_provision::{
+    Environment, Provision,
+    model::{MODEL, environment as model_environment},
+};
 use mahavishnu_worker::Engine;
 use tokio::sync::mpsc;
 
@@ -51,14 +53,13 @@ pub struct Wanted {
 pub struct System {
     workers: Vec<(Engine, Part)>,
     coordinator: Part,
-    model: Option<Part>,
     nats: Part,
     notices: mpsc::UnboundedReceiver<Notice>,
     /// The coordinator.
     pub endpoint: String,
     /// The NATS server.
     pub addresses: store::Addresses,
-    /// The model that workers use, as they are told.
+    /// The model that workers use, for people.
     pub model_name: Option<String>,
 }
 
@@ -71,7 +72,8 @@ impl System {
         wanted: &Wanted,
         signals: &Signals,
     ) -> anyhow::Result<Self> {
-        let local_model = args.model.is_none() && wanted.engines.iter().any(engines::uses_model);
+        let local_model = args.model.as_deref().is_none_or(|model| model == "local")
+            && wanted.engines.iter().any(engines::uses_model);
         let server = provision.nats_server().await?;
         let interpreters = interpreters(provision, args, &wanted.engines, local_model).await?;
 
@@ -80,12 +82,8 @@ impl System {
         let kill = signals.kill.clone();
         let nats = store::start(server, provision.state(), wanted.keep, durability, notify.clone(), kill);
         let (nats, addresses) = nats.await?;
-        let (model, model_name) = if local_model {
-            let (part, name) = model::start(provision, notify.clone(), signals.kill.clone())?;
-            (Some(part), Some(name))
-        } else {
-            (None, args.model.clone())
-        };
+        let model_name =
+            if local_model { Some(format!("{MODEL}, local, when first needed")) } else { args.model.clone() };
 
         let roles = Roles { context, state: provision.state(), args, wanted, nats: &addresses.nats };
         let start = |spec| Part::start(spec, notify.clone(), signals.kill.clone());
@@ -95,11 +93,11 @@ impl System {
             .iter()
             .zip(interpreters)
             .map(|(engine, python)| {
-                Ok((*engine, start(roles.worker(engine, &python, model_name.as_deref())?)))
+                Ok((*engine, start(roles.worker(engine, &python, args.model.as_deref())?)))
             })
             .collect::<anyhow::Result<_>>()?;
         let endpoint = ready(&coordinator, &mut notices).await?;
-        Ok(Self { workers, coordinator, model, nats, notices, endpoint, addresses, model_name })
+        Ok(Self { workers, coordinator, nats, notices, endpoint, addresses, model_name })
     }
 
     /// The next part that ends unasked.
@@ -125,14 +123,11 @@ impl System {
 
     /// Stops everything, in order. A kill signal makes it quick.
     pub async fn stop(self) {
-        let Self { workers, coordinator, model, nats, notices, .. } = self;
+        let Self { workers, coordinator, nats, notices, .. } = self;
         // Nobody needs to hear of ends from here on.
         drop(notices);
         futures::future::join_all(workers.into_iter().map(|(_, part)| part.stop())).await;
         coordinator.stop().await;
-        if let Some(model) = model {
-            model.stop().await;
-        }
         nats.stop().await;
     }
 }

@@ -180,13 +180,11 @@ class Host:
         connection, pid = await asyncio.wait_for(self.waiting[token], PATIENCE)
         return Attempt(connection, pid, cel or {}, self.stages)
 
-    async def run(self, cel: dict[str, Callable[[Any], Any]] | None = None, **task: Any) -> Attempt:
-        """An attempt from its start to its last frame; of a stage of its own, unless told otherwise."""
-        self.stages = self.stages if "resume" in task or "execution" in task else {}
     async def run(
         self, cel: dict[str, Callable[[Any], Any]] | None = None, models: dict[str, dict[str, Any]] | None = None, **task: Any
     ) -> Attempt:
-        """An attempt from its start to its last frame."""
+        """An attempt from its start to its last frame; of a stage of its own, unless told otherwise."""
+        self.stages = self.stages if "resume" in task or "execution" in task else {}
         attempt = await self.open(cel)
         attempt.models = models or {}
         await attempt.start(**task)

@@ -198,7 +198,7 @@ pub struct TaskFrame<'a> {
     /// Where the engine may keep things.
     pub data: &'a std::path::Path,
     /// The model.
-    pub model: Option<ModelFrame<'a>>,
+    pub model: &'a crate::model::KeyedModel,
     /// W3C trace context.
     pub trace: &'a std::collections::HashMap<String, String>,
     /// What was decided, when `resume` is above 0.
@@ -207,16 +207,6 @@ pub struct TaskFrame<'a> {
     /// Where to continue, base64, when `resume` is above 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
-}
-
-/// The model, with its key.
-#[derive(Debug, Serialize)]
-pub struct ModelFrame<'a> {
-    /// Provider, name, address.
-    #[serde(flatten)]
-    pub model: &'a crate::Model,
-    /// The key; servers without one take anything.
-    pub api_key: String,
 }
 
 /// What was decided.

@@ -55,7 +55,7 @@ class RepoFiles(Toolkit):
         place = self._inside(path)
         if place is None or not place.is_file() or _is_skipped(place.name):
             return f"there is no file {path}"
-        lines = lines(place)[max(first_line - 1, 0) :]
+        lines = text_lines(place)[max(first_line - 1, 0) :]
         return "\n".join(_first([line[:MAX_LINE] for line in lines], MAX_LINES))
 
     def search_files(self, text: str) -> str:
@@ -68,7 +68,7 @@ class RepoFiles(Toolkit):
         found = [
             f"{file.relative_to(root)}:{number}: {line.strip()[:MAX_LINE]}"
             for root, file in self._files()
-            for number, line in enumerate(lines(file), 1)
+            for number, line in enumerate(text_lines(file), 1)
             if wanted in line.casefold()
         ]
         return "\n".join(_first(found, MAX_ENTRIES)) or "not found"
@@ -150,7 +150,7 @@ def _is_skipped(name: str) -> bool:
     return name.startswith(".") or name in _SKIPPED
 
 
-def lines(file: Path) -> list[str]:
+def text_lines(file: Path) -> list[str]:
     """The lines of a text file; none of a binary or a very large one."""
     try:
         if file.stat().st_size > MAX_FILE:

@@ -28,7 +28,7 @@ class Knowledge(Toolkit):
         self._paragraphs = [
             (path.relative_to(root).as_posix(), paragraph.strip())
             for path in _texts(places, root, agent)
-            for paragraph in "\n".join(files.lines(path)).split("\n\n")
+            for paragraph in "\n".join(files.text_lines(path)).split("\n\n")
             if paragraph.strip()
         ][:MAX_PARAGRAPHS]
         self._weights = Weights([paragraph for _, paragraph in self._paragraphs])

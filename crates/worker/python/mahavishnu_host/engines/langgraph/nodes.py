@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -34,7 +33,7 @@ MODEL_TIMEOUT = 120.0
 def build(node: Node, task: Task, link: Link) -> Run:
     """The coroutine function of a node."""
     if node.kind == "agent":
-        return _agent(node, task)
+        return _agent(node, task, link)
     if node.kind == "approval":
         return _approval(node)
     if node.kind == "set":
@@ -57,7 +56,7 @@ def chat_model(model: Model, max_tokens: int) -> BaseChatModel:
     )
 
 
-def _agent(node: Node, task: Task) -> Run:
+def _agent(node: Node, task: Task, link: Link) -> Run:
     role = str(node.options.get("role") or node.name.replace("_", " ").replace("-", " "))
     instructions = node.options.get("instructions")
     max_tokens = int(node.options.get("max_tokens") or DEFAULT_MAX_TOKENS)
@@ -66,8 +65,8 @@ def _agent(node: Node, task: Task) -> Run:
         system = f"You do the step '{role}' of a workflow. Use only what is given. Answer in a few plain sentences."
         if instructions:
             system += f" {instructions}"
-        model = task.require_model()
-        model = replace(model, name=str(node.options.get("model") or task.task.get("model") or model.name))
+        own = node.options.get("model")
+        model = await link.model(str(own)) if own else task.require_model()
         given = {
             "Input": {key: value for key, value in state.items() if key not in ("stages", "results")},
             "Results of earlier stages": state.get("stages"),

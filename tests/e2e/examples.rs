@@ -1,0 +1,51 @@
+//! The example of each engine's page, run as written.
+
+use serde_json::json;
+
+use crate::support::{MODEL, run, test, workflow};
+
+#[test]
+fn the_example_of_agno() {
+    test(async {
+        let ran = run(&workflow("agno.yaml"), &[]).await.completed();
+        for (stage, agents) in [
+            ("alone", json!(["archivist"])),
+            ("team", json!(["researcher", "writer"])),
+            ("own", json!(["clerk"])),
+        ] {
+            let output = ran.output(stage);
+            assert_eq!((&output["agents"], &output["model"]), (&agents, &json!(MODEL)));
+            assert!(!output["content"].as_str().unwrap().is_empty(), "{output}");
+            assert!(output["tokens"]["output"].as_u64().unwrap() > 0, "{output}");
+        }
+        assert_eq!(ran.output("alone")["session"], "archive");
+    });
+}
+
+#[test]
+fn the_example_of_llamaindex() {
+    test(async {
+        let ran = run(&workflow("llamaindex.yaml"), &[]).await.completed();
+        let answers = &ran.output("analysis")["answers"];
+        assert!(answers[0]["answer"].as_str().unwrap().contains("847 seconds"), "{answers}");
+        assert_eq!(ran.output("answer")["sources"][0]["file"], "auth.md");
+        assert_eq!(ran.output("engine")["sources"][0]["file"], "auth.md");
+        assert!(ran.output("words")["words"].as_u64().unwrap() > 50);
+    });
+}
+
+#[test]
+fn the_example_of_prefect() {
+    test(async {
+        let ran = run(&workflow("prefect.yaml"), &[]).await.completed();
+        let pipeline = ran.output("pipeline");
+        assert_eq!((&pipeline["rows"]["database1"], &pipeline["checks"]), (&json!(5), &json!(4)));
+        assert_eq!(pipeline["target"]["tables"], json!(["sign_ins", "stewards"]));
+        let graph = &ran.output("graph")["tasks"];
+        assert_eq!(graph["busiest"], json!([{"account": "ada", "n": 2}, {"account": "ben", "n": 2}]));
+        assert_eq!(graph["count"], json!([{"accounts": 3}]));
+        let flow = ran.output("flow");
+        assert_eq!(flow["total"], 30);
+        assert!(flow["flow_run"]["url"].as_str().unwrap().starts_with("http://"), "{flow}");
+    });
+}
