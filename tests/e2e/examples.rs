@@ -1,8 +1,10 @@
-//! The example of each engine's page, run as written.
+//! The example of each engine's page, run as written; and a model that only a stage names.
 
+use mahavishnu_provision::model::ModelServer;
+use mahavishnu_test_support::system::provision;
 use serde_json::json;
 
-use crate::support::{MODEL, run, test, workflow};
+use crate::support::{MODEL, provisioned, run, test, workflow};
 
 #[test]
 fn the_example_of_agno() {
@@ -47,5 +49,30 @@ fn the_example_of_prefect() {
         let flow = ran.output("flow");
         assert_eq!(flow["total"], 30);
         assert!(flow["flow_run"]["url"].as_str().unwrap().starts_with("http://"), "{flow}");
+    });
+}
+
+#[test]
+fn a_stage_may_name_another_server() {
+    test(async {
+        provisioned().await;
+        let server = ModelServer::start(&provision().unwrap()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let asks = async |url: &str| {
+            let file = directory.path().join("other.yaml");
+            let task = format!("{{agents: [tester], task: Say hello., model: '{MODEL}@{url}'}}");
+            let stage = format!("stages:\n  - {{type: agno, retry: {{max_attempts: 1}}, task: {task}}}\n");
+            std::fs::write(&file, stage).unwrap();
+            run(&file, &[]).await
+        };
+        let ran = asks(server.base_url()).await.completed();
+        let output = ran.output("agno");
+        assert_eq!(output["model"], MODEL);
+        assert!(output["tokens"]["input"].as_u64().unwrap() > 20, "{output}");
+        let url = server.base_url().to_owned();
+        server.stop().await.unwrap();
+        let failed = asks(&url).await;
+        failed.ended_once("execution_failed");
+        assert!(failed.story().contains("MODEL_UNAVAILABLE"), "{}", failed.story());
     });
 }

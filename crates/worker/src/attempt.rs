@@ -423,7 +423,7 @@ impl Attempt<'_> {
 
     /// The model that an agent or node names.
     fn model(&self, params: &Value) -> Result<Value, CallError> {
-        let invalid = |message: String| CallError { reason: "MODEL_INVALID", message };
+        let invalid = |message: String| CallError { reason: "MODEL_INVALID", message, retryable: false };
         let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
         let model = self.context.models.choose(Some(name)).map_err(|failure| invalid(failure.message))?;
         serde_json::to_value(model).map_err(|error| invalid(error.to_string()))

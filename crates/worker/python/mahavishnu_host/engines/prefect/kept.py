@@ -3,7 +3,7 @@
 A directory for each stage of an execution holds the tables and, by Prefect's own result persistence, the values of
 finished tasks. Their cache keys name execution, stage, task and what the task does, so nothing else is ever served.
 
-Invariant: what is kept goes when the stage has succeeded or failed for good; what nobody came back for, after a day.
+Invariant: what is kept goes when the stage has succeeded or failed for good; what nobody came back for, after a week.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...api import Task
 from ...failures import is_retryable
 
 #: Seconds after which nobody comes back.
-ABANDONED = 24 * 3600.0
+ABANDONED = 7 * 24 * 3600.0
 
 
 @contextmanager

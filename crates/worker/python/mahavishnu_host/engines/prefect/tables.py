@@ -15,6 +15,8 @@ from typing import Any
 
 import duckdb
 
+from ...api import StageError
+
 #: Rows in memory at a time.
 BATCH = 5_000
 _READERS = {
@@ -32,7 +34,12 @@ class Tables:
         self._config = {"threads": "2", "memory_limit": "512MB", "autoinstall_known_extensions": "false"}
         if directory:
             self._config["temp_directory"] = str(directory / "spill")
-        self._connection = duckdb.connect(self._place, config=self._config)
+        try:
+            self._connection = duckdb.connect(self._place, config=self._config)
+        except duckdb.IOException as error:
+            # An attempt that lost its lease may still be about to end.
+            message = f"the stage's tables cannot be opened: {error}"[:1000]
+            raise StageError("TABLES_UNAVAILABLE", message, retryable=True) from error
         self._lock = threading.Lock()
 
     def __enter__(self) -> Tables:
