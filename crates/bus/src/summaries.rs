@@ -51,13 +51,35 @@ const WINDOW: u64 = 512;
 
 impl Bus {
     /// Replaces the summary of `id`, whose dots are part of the name, unless it is of a later state: `state` is the
-    /// position in the history up to which it tells. One that says the same stays where it is.
+    /// position in the history up to which it tells. One that says the same stays where it is. `first` says that there
+    /// is probably none yet, which saves a look.
     ///
     /// # Errors
     /// When NATS cannot be reached for some time.
-    pub async fn put_summary(&self, kind: Kind, id: &str, body: Vec<u8>, state: u64) -> Result<()> {
+    pub async fn put_summary(
+        &self,
+        kind: Kind,
+        id: &str,
+        body: Vec<u8>,
+        state: u64,
+        first: bool,
+    ) -> Result<()> {
         let subject = format!("{}.{id}", kind.prefix());
         let body = Bytes::from(body);
+        let put = async |after: u64| {
+            let message = PublishMessage::build()
+                .payload(body.clone())
+                .header(STATE, state.to_string())
+                .expected_last_subject_sequence(after);
+            match self.store(&subject, message).await {
+                // Another coordinator was faster; which of the two knows more?
+                Err(Error::Conflict) => Ok(false),
+                stored => stored.map(|_| true),
+            }
+        };
+        if first && put(0).await? {
+            return Ok(());
+        }
         let stream = self.js.get_stream_no_info(streams::SUMMARIES).await.map_err(Error::new)?;
         loop {
             let after = match stream.get_last_raw_message_by_subject(&subject).await {
@@ -71,14 +93,8 @@ impl Bus {
                 Err(error) if log::is_not_found(&error) => 0,
                 Err(error) => return Err(Error::new(error)),
             };
-            let message = PublishMessage::build()
-                .payload(body.clone())
-                .header(STATE, state.to_string())
-                .expected_last_subject_sequence(after);
-            match self.store(&subject, message).await {
-                // Another coordinator was faster; which of the two knows more?
-                Err(Error::Conflict) => {}
-                stored => return stored.map(drop),
+            if put(after).await? {
+                return Ok(());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The task queues, one per engine.
 //!
 //! Invariants:
-//! - One [`Delivery`] per free slot: nothing is fetched to wait in the client.
+//! - At most one [`Delivery`] per free slot: nothing is fetched to wait in the client.
 //! - A task is acknowledged only after its own result is stored.
 //! - A delivery without a sign of life for a lease's time goes to another worker.
 
@@ -11,7 +11,7 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{self, AckKind};
-use async_nats::{StatusCode, Subject};
+use async_nats::{StatusCode, Subject, Subscriber};
 use futures::StreamExt as _;
 use mahavishnu_core::execution::{Fact, Failure, Task, TaskUnreadable};
 use mahavishnu_core::id::{EngineName, ExecutionId};
@@ -26,6 +26,9 @@ const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the server says that it still knows of a request.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Header in which the server tells how much of a request was left.
+const LEFT: &str = "Nats-Pending-Messages";
 
 /// The tasks of one engine.
 #[derive(Clone)]
@@ -90,28 +93,114 @@ impl Bus {
 }
 
 impl TaskQueue {
-    /// Waits for one task; `None` when there was none for a while.
+    /// Begins to take tasks.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn intake(&self) -> Result<Intake> {
+        let inbox = Subject::from(self.bus.client.new_inbox());
+        let answers = self.bus.client.subscribe(inbox.clone()).await.map_err(Error::new)?;
+        Ok(Intake { queue: self.clone(), inbox, answers, requested: 0 })
+    }
+
+    /// Waits for one task, for a worker that takes one at a time; `None` when what came cannot be read.
     ///
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn next(&self) -> Result<Option<Delivery>> {
-        let Some(message) = self.request().await? else { return Ok(None) };
-        let (position, delivery) = log::place(&message)?;
-        let (message, acker) = message.split();
+        self.intake().await?.next(1).await?.read().await
+    }
+}
+
+/// Takes tasks. By hand, because the batches of async-nats 0.51 are not woken again after a heartbeat: what comes
+/// later stays unseen until the request expires, and its lease with it.
+pub struct Intake {
+    queue: TaskQueue,
+    inbox: Subject,
+    answers: Subscriber,
+    /// Tasks that were requested and have not come.
+    requested: u32,
+}
+
+/// A task that came and is not read yet.
+pub struct Arrival {
+    bus: Bus,
+    message: jetstream::Message,
+}
+
+impl Intake {
+    /// Waits for a task; `room` is the number of free slots. Nothing is lost when the future is dropped. After an
+    /// error the intake is of no use any more.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn next(&mut self, room: u32) -> Result<Arrival> {
+        loop {
+            self.request(room).await?;
+            if self.requested == 0 {
+                // Without a free slot there is nothing to wait for, until the caller comes again with one.
+                return std::future::pending().await;
+            }
+            // Two heartbeats missed: the server restarted, or forgot the requests.
+            let answer = tokio::time::timeout(HEARTBEAT * 2, self.answers.next()).await;
+            let Some(message) = answer.map_err(|_| Error::new("no sign of life of the task queue"))? else {
+                return Err(Error::new("the connection is closed"));
+            };
+            match message.status.unwrap_or(StatusCode::OK) {
+                StatusCode::OK => {
+                    self.requested = self.requested.saturating_sub(1);
+                    let bus = self.queue.bus.clone();
+                    let message = jetstream::Message { message, context: bus.js.clone() };
+                    return Ok(Arrival { bus, message });
+                }
+                StatusCode::IDLE_HEARTBEAT => {}
+                // A request is over; says how much of it was left.
+                StatusCode::TIMEOUT => {
+                    let left = message.headers.as_ref().and_then(|headers| headers.get(LEFT));
+                    let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(self.requested);
+                    self.requested = self.requested.saturating_sub(left);
+                }
+                status => {
+                    let said = message.description.unwrap_or_default();
+                    return Err(Error::new(format!("the task queue says {status}: {said}")));
+                }
+            }
+        }
+    }
+
+    /// Requests as many as there are free slots, once half of them are not covered: so a busy worker sends few
+    /// requests, and no task waits while a slot is free.
+    async fn request(&mut self, room: u32) -> Result<()> {
+        if room == 0 || self.requested > room / 2 {
+            return Ok(());
+        }
+        let batch = BatchConfig {
+            batch: usize::try_from(room - self.requested).unwrap_or(usize::MAX),
+            expires: Some(PATIENCE),
+            idle_heartbeat: HEARTBEAT,
+            ..BatchConfig::default()
+        };
+        self.queue.consumer.request_batch(batch, self.inbox.clone()).await.map_err(Error::new)?;
+        self.requested = room;
+        Ok(())
+    }
+}
+
+impl Arrival {
+    /// Reads it; `None` when it cannot be read, which is then taken care of.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn read(self) -> Result<Option<Delivery>> {
+        let (position, delivery) = log::place(&self.message)?;
+        let (message, acker) = self.message.split();
         // A task's own time is of no use to a worker.
-        let read = self
-            .bus
-            .unwrap(
-                &message.subject,
-                message.headers.as_ref(),
-                message.payload,
-                position,
-                chrono::DateTime::UNIX_EPOCH,
-            )
-            .await;
+        let time = chrono::DateTime::UNIX_EPOCH;
+        let headers = message.headers.as_ref();
+        let read = self.bus.unwrap(&message.subject, headers, message.payload, position, time).await;
         let stored = match read {
             Err(Error::Unreadable(error)) => {
-                self.unreadable(&message.subject, position, delivery, &error, &acker).await?;
+                unreadable(&self.bus, &message.subject, position, delivery, &error, &acker).await?;
                 return Ok(None);
             }
             read => read?,
@@ -121,61 +210,28 @@ impl TaskQueue {
         };
         Ok(Some(Delivery { execution: stored.execution, task, delivery, trace: stored.trace, acker }))
     }
+}
 
-    /// Gives back a message that cannot be read, for a newer worker; one that nobody can read is recorded as such.
-    async fn unreadable(
-        &self,
-        subject: &str,
-        position: u64,
-        delivery: u32,
-        error: &mahavishnu_proto::wire::Error,
-        acker: &Acker,
-    ) -> Result<()> {
-        tracing::warn!(error = error as &dyn std::error::Error, subject, delivery, "unreadable task");
-        if delivery <= MAX_DELIVERIES {
-            return acker.ack_with(AckKind::Nak(Some(UNREADABLE_PAUSE))).await.map_err(Error::Nats);
-        }
-        if let Some(execution) = subjects::execution(subject) {
-            let message = format!("no worker can read the task: {error}");
-            let error = Failure::terminal(Failure::UNREADABLE, message);
-            let fact = Fact::TaskUnreadable(TaskUnreadable { position, delivery, error });
-            self.bus.input(&execution, &fact, &Trace::new()).await?;
-        }
-        acker.ack().await.map_err(Error::Nats)
+/// Gives back a message that cannot be read, for a newer worker; one that nobody can read is recorded as such.
+async fn unreadable(
+    bus: &Bus,
+    subject: &str,
+    position: u64,
+    delivery: u32,
+    error: &mahavishnu_proto::wire::Error,
+    acker: &Acker,
+) -> Result<()> {
+    tracing::warn!(error = error as &dyn std::error::Error, subject, delivery, "unreadable task");
+    if delivery <= MAX_DELIVERIES {
+        return acker.ack_with(AckKind::Nak(Some(UNREADABLE_PAUSE))).await.map_err(Error::Nats);
     }
-
-    /// One request for one task. By hand, because the batches of async-nats 0.51 are not woken again after a
-    /// heartbeat: what comes later stays unseen until the request expires, and its lease with it.
-    async fn request(&self) -> Result<Option<jetstream::Message>> {
-        let client = &self.bus.client;
-        let inbox = Subject::from(client.new_inbox());
-        let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::new)?;
-        let request = BatchConfig {
-            batch: 1,
-            expires: Some(PATIENCE),
-            idle_heartbeat: HEARTBEAT,
-            ..BatchConfig::default()
-        };
-        self.consumer.request_batch(request, inbox).await.map_err(Error::new)?;
-        loop {
-            // Two heartbeats missed: the server restarted, or forgot the request.
-            let answer = tokio::time::timeout(HEARTBEAT * 2, answers.next()).await;
-            let Some(message) = answer.map_err(|_| Error::new("no sign of life of the task queue"))? else {
-                return Err(Error::new("the connection is closed"));
-            };
-            match message.status.unwrap_or(StatusCode::OK) {
-                StatusCode::OK => {
-                    return Ok(Some(jetstream::Message { message, context: self.bus.js.clone() }));
-                }
-                StatusCode::IDLE_HEARTBEAT => {}
-                StatusCode::TIMEOUT => return Ok(None),
-                status => {
-                    let said = message.description.unwrap_or_default();
-                    return Err(Error::new(format!("the task queue says {status}: {said}")));
-                }
-            }
-        }
+    if let Some(execution) = subjects::execution(subject) {
+        let message = format!("no worker can read the task: {error}");
+        let error = Failure::terminal(Failure::UNREADABLE, message);
+        let fact = Fact::TaskUnreadable(TaskUnreadable { position, delivery, error });
+        bus.input(&execution, &fact, &Trace::new()).await?;
     }
+    acker.ack().await.map_err(Error::Nats)
 }
 
 impl Delivery {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mahavishnu_bus::Bus;
 use mahavishnu_core::engine::Registry;
+use mahavishnu_process::Threads;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -80,7 +81,7 @@ impl Durability {
 
 /// A whole coordinator process, from these options on.
 pub fn main(options: Options, telemetry: &mahavishnu_telemetry::Options) -> ExitCode {
-    mahavishnu_process::serve("mahavishnu-coordinator", telemetry, |_, stop| {
+    mahavishnu_process::serve("mahavishnu-coordinator", Threads::Many, telemetry, |_, stop| {
         let durability = options.durability.as_str();
         let ready = move |address: SocketAddr| {
             let said =

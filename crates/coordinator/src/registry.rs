@@ -16,7 +16,10 @@ const ANSWER: Duration = Duration::from_millis(100);
 
 /// The connected workers. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Workers(Arc<Mutex<HashMap<String, (Instant, Heartbeat)>>>);
+pub struct Workers(Arc<Mutex<Seen>>);
+
+/// The last sign of life of each worker.
+type Seen = HashMap<String, (Instant, Heartbeat)>;
 
 impl Workers {
     /// Asks for heartbeats and hears those that come soon, so that nobody who is there is taken for missing.
@@ -60,19 +63,22 @@ impl Workers {
     /// The live workers of an engine.
     pub fn of(&self, engine: &str) -> Vec<Heartbeat> {
         let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut live: Vec<_> = workers
-            .values()
-            .filter(|(seen, heartbeat)| seen.elapsed() < SILENCE && heartbeat.engine == engine)
-            .map(|(_, heartbeat)| heartbeat.clone())
-            .collect();
+        let mut live: Vec<_> = live(&workers, engine).cloned().collect();
         live.sort_by(|a, b| a.worker_id.cmp(&b.worker_id));
         live
     }
 
     /// What to say when nobody can take this engine's tasks; `None` when somebody can.
     pub fn missing(&self, engine: &EngineName) -> Option<String> {
-        self.of(engine.as_str())
-            .is_empty()
+        let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        live(&workers, engine.as_str())
+            .next()
+            .is_none()
             .then(|| format!("no worker for {engine} is connected; start one: mahavishnu worker {engine}"))
     }
+}
+
+fn live<'a>(workers: &'a Seen, engine: &'a str) -> impl Iterator<Item = &'a Heartbeat> {
+    let seen = workers.values().filter(|(seen, _)| seen.elapsed() < SILENCE);
+    seen.map(|(_, heartbeat)| heartbeat).filter(move |heartbeat| heartbeat.engine == engine)
 }

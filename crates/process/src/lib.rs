@@ -11,22 +11,44 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mahavishnu_telemetry::{SpanRelay, Telemetry};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Exit status after an interruption, as shells count it.
 pub const INTERRUPTED: u8 = 130;
 
+/// How many threads a service runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One. For what mostly passes messages on: each way between threads costs more than the work.
+    One,
+    /// One for each processor; on two or fewer processors one, as the others of the machine need them too.
+    Many,
+}
+
+impl Threads {
+    fn runtime(self) -> std::io::Result<Runtime> {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut builder = match self {
+            Self::Many if processors > 2 => Builder::new_multi_thread(),
+            Self::One | Self::Many => Builder::new_current_thread(),
+        };
+        builder.enable_all().build()
+    }
+}
+
 /// Runs a service: telemetry, runtime, signals. `body` gets the token that is cancelled when it should end.
 pub fn serve<F>(
     service: &'static str,
+    threads: Threads,
     telemetry: &mahavishnu_telemetry::Options,
     body: impl FnOnce(Option<SpanRelay>, CancellationToken) -> F,
 ) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    match try_serve(service, telemetry, body) {
+    match try_serve(service, threads, telemetry, body) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{service}: {error:#}");
@@ -37,13 +59,14 @@ where
 
 fn try_serve<F>(
     service: &'static str,
+    threads: Threads,
     options: &mahavishnu_telemetry::Options,
     body: impl FnOnce(Option<SpanRelay>, CancellationToken) -> F,
 ) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("runtime")?;
+    let runtime = threads.runtime().context("runtime")?;
     let result = runtime.block_on(async {
         let telemetry = Telemetry::init(service, options)?;
         let stop = stop_on_signals()?;

@@ -192,7 +192,8 @@ impl Attempt<'_> {
     async fn keep_lease(&self) {
         let lease = self.context.bus.lease();
         let mut contact = Instant::now();
-        let mut tick = tokio::time::interval(lease / 3);
+        // The delivery itself was a sign of life.
+        let mut tick = tokio::time::interval_at(contact + lease / 3, lease / 3);
         loop {
             tick.tick().await;
             if self.context.bus.is_connected() {

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use mahavishnu_bus::Bus;
 use mahavishnu_core::id::{EngineName, WorkerId};
+use mahavishnu_process::Threads;
 use mahavishnu_process::settings::{self, ConfigFile};
 use mahavishnu_provision::progress::{Progress, Terminal};
 use mahavishnu_provision::{Environment, Provision};
@@ -114,7 +115,7 @@ pub fn main(
     state_dir: Option<PathBuf>,
     telemetry: &mahavishnu_telemetry::Options,
 ) -> ExitCode {
-    mahavishnu_process::serve("mahavishnu-worker", telemetry, |relay, stop| async move {
+    mahavishnu_process::serve("mahavishnu-worker", Threads::One, telemetry, |relay, stop| async move {
         let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
         let provision = Provision::open(mahavishnu_provision::Options {
             state_dir,

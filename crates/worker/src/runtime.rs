@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
-use mahavishnu_bus::tasks::{Delivery, TaskQueue};
+use mahavishnu_bus::tasks::{Arrival, Delivery, TaskQueue};
 use mahavishnu_core::execution::Task;
 use mahavishnu_core::id::{ExecutionId, StageId};
 use mahavishnu_proto::worker::{Cancel, Heartbeat};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +27,8 @@ const RETRY: Duration = Duration::from_millis(500);
 struct Running {
     attempts: Arc<Mutex<HashMap<ExecutionId, Vec<Entered>>>>,
     busy: Arc<AtomicU32>,
+    /// Told when an attempt has ended.
+    left: Arc<Notify>,
 }
 
 /// One delivery that runs.
@@ -52,7 +55,6 @@ impl Entered {
 impl Running {
     /// Cancelled when the execution ends, or the attempt is over.
     fn enter(&self, delivery: &Delivery) -> CancellationToken {
-        self.busy.fetch_add(1, Ordering::Relaxed);
         let cancel = CancellationToken::new();
         let Task { stage, attempt, resume, .. } = &delivery.task;
         let entered = Entered {
@@ -66,7 +68,6 @@ impl Running {
     }
 
     fn leave(&self, delivery: &Delivery) {
-        self.busy.fetch_sub(1, Ordering::Relaxed);
         let mut attempts = self.lock();
         if let Some(entered) = attempts.get_mut(&delivery.execution) {
             entered.retain(|entered| !entered.is(delivery));
@@ -102,17 +103,15 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let cancels = context.bus.cancelled_attempts().await.context("cancel signals")?;
-    let workers = TaskTracker::new();
-    for _ in 0..slots {
-        let slot = Slot {
-            context: Arc::clone(&context),
-            queue: queue.clone(),
-            running: running.clone(),
-            hand_back: hand_back.clone(),
-        };
-        workers.spawn(slot.run(stop.clone()));
-    }
-    workers.close();
+    let attempts = TaskTracker::new();
+    let filling = Slots {
+        context: Arc::clone(&context),
+        queue,
+        count: slots,
+        running: running.clone(),
+        hand_back: hand_back.clone(),
+        attempts: attempts.clone(),
+    };
     tracing::info!(worker = %context.worker, slots, "worker ready");
     ready();
 
@@ -122,11 +121,12 @@ pub async fn run(
         std::future::ready(())
     });
     let draining = async {
-        stop.cancelled().await;
+        filling.run(&stop).await;
+        attempts.close();
         tracing::info!(busy = running.busy.load(Ordering::Relaxed), ?drain, "worker drains");
-        if tokio::time::timeout(drain, workers.wait()).await.is_err() {
+        if tokio::time::timeout(drain, attempts.wait()).await.is_err() {
             hand_back.cancel();
-            workers.wait().await;
+            attempts.wait().await;
         }
     };
     tokio::select! {
@@ -155,39 +155,70 @@ async fn open_queue(context: &Context) -> TaskQueue {
     }
 }
 
-/// One slot: one task at a time.
-struct Slot {
+/// The slots: one task in each.
+struct Slots {
     context: Arc<Context>,
     queue: TaskQueue,
+    count: u32,
     running: Running,
     hand_back: CancellationToken,
+    attempts: TaskTracker,
 }
 
-impl Slot {
-    async fn run(self, stop: CancellationToken) {
+impl Slots {
+    /// Fills them until `stop`.
+    async fn run(&self, stop: &CancellationToken) {
         loop {
-            let next = tokio::select! {
+            let error = tokio::select! {
                 () = stop.cancelled() => return,
-                next = self.queue.next() => next,
+                error = self.take() => error,
             };
-            match next {
-                Ok(Some(delivery)) => self.attempt(delivery).await,
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "no task can be taken");
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = tokio::time::sleep(RETRY) => {}
-                    }
-                }
+            tracing::warn!(error = &error as &dyn std::error::Error, "no task can be taken");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
             }
         }
     }
 
-    async fn attempt(&self, delivery: Delivery) {
-        let signals = Signals { cancel: self.running.enter(&delivery), hand_back: self.hand_back.clone() };
-        attempt::run(Arc::clone(&self.context), &delivery, signals).await;
-        self.running.leave(&delivery);
+    /// Takes tasks as long as that works.
+    async fn take(&self) -> mahavishnu_bus::Error {
+        let mut intake = match self.queue.intake().await {
+            Ok(intake) => intake,
+            Err(error) => return error,
+        };
+        loop {
+            let room = self.count.saturating_sub(self.running.busy.load(Ordering::Relaxed));
+            tokio::select! {
+                arrival = intake.next(room) => match arrival {
+                    Ok(arrival) => self.begin(arrival),
+                    Err(error) => return error,
+                },
+                () = self.running.left.notified() => {}
+            }
+        }
+    }
+
+    fn begin(&self, arrival: Arrival) {
+        let (context, running) = (Arc::clone(&self.context), self.running.clone());
+        let hand_back = self.hand_back.clone();
+        running.busy.fetch_add(1, Ordering::Relaxed);
+        self.attempts.spawn(async move {
+            match arrival.read().await {
+                Ok(Some(delivery)) => {
+                    let signals = Signals { cancel: running.enter(&delivery), hand_back };
+                    attempt::run(context, &delivery, signals).await;
+                    running.leave(&delivery);
+                }
+                Ok(None) => {}
+                // It comes again when its lease is over.
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a task cannot be read");
+                }
+            }
+            running.busy.fetch_sub(1, Ordering::Relaxed);
+            running.left.notify_one();
+        });
     }
 }
 

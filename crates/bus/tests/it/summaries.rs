@@ -16,7 +16,7 @@ async fn page(bus: &Bus, kind: Kind, before: Option<u64>, size: usize) -> (Vec<S
 }
 
 async fn put(bus: &Bus, kind: Kind, id: &str, body: &str, state: u64) {
-    bus.put_summary(kind, id, body.into(), state).await.unwrap();
+    bus.put_summary(kind, id, body.into(), state, false).await.unwrap();
 }
 
 #[tokio::test]

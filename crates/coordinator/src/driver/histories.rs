@@ -18,6 +18,8 @@ use super::history::History;
 
 /// An execution that nobody looks at and that does not move is dropped after this time.
 const QUIET: Duration = Duration::from_secs(20);
+/// The same, of one that has ended.
+const OVER: Duration = Duration::from_secs(2);
 
 struct Entry {
     history: Arc<History>,
@@ -61,6 +63,25 @@ impl Histories {
                 return Ok(history);
             }
         }
+    }
+
+    /// An execution, with everything folded up to `position`, where it has a message.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it does not exist.
+    pub async fn folded_to(&self, id: &ExecutionId, position: u64) -> Result<Arc<History>> {
+        let present = {
+            let entries = self.lock();
+            let whole = entries.get(id).filter(|entry| entry.load.initialized());
+            whole.map(|entry| Arc::clone(&entry.history))
+        };
+        if let Some(history) = present {
+            history.folded_to(position).await;
+            return Ok(history);
+        }
+        // The message may be unreadable, so no record has its position; the tail passes it all the same.
+        self.passed(position).await;
+        self.get(id).await
     }
 
     async fn try_get(&self, id: &ExecutionId) -> Result<Arc<History>> {
@@ -132,8 +153,12 @@ impl Histories {
     }
 
     fn drop_quiet(&self) {
-        self.lock()
-            .retain(|_, entry| entry.touched.elapsed() < QUIET || Arc::strong_count(&entry.history) > 1);
+        self.lock().retain(|_, entry| {
+            let quiet = entry.touched.elapsed();
+            Arc::strong_count(&entry.history) > 1
+                || quiet < OVER
+                || (quiet < QUIET && entry.history.with_folded(|folded| folded.state.end.is_none()))
+        });
     }
 }
 
@@ -143,7 +168,7 @@ impl Feeder {
     /// # Errors
     /// When the tail ends, which it does only with the connection.
     pub async fn run(mut self) -> Result<()> {
-        let mut sweep = tokio::time::interval(QUIET / 4);
+        let mut sweep = tokio::time::interval(OVER / 2);
         loop {
             let item = tokio::select! {
                 item = self.tail.items.next() => item,

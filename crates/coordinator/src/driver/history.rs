@@ -19,6 +19,8 @@ pub struct History {
     pub id: ExecutionId,
     /// Held by whoever decides for it; one at a time in this process.
     pub deciding: tokio::sync::Mutex<()>,
+    /// Held by whoever writes what lists show of it.
+    pub summing_up: tokio::sync::Mutex<()>,
     folded: Mutex<Folded>,
     position: watch::Sender<u64>,
 }
@@ -38,6 +40,8 @@ pub struct Folded {
     pub summary_put: u64,
     /// The schedule that started it was told by this process that it has ended.
     pub schedule_told: bool,
+    /// This process has seen it from its beginning.
+    pub fresh: bool,
     /// `Some` while the history is being loaded: what the tail brought meanwhile.
     pending: Option<Vec<Stored>>,
 }
@@ -53,7 +57,7 @@ pub struct Numbered {
 impl History {
     /// One of which everything will come by the tail.
     pub fn new(id: ExecutionId) -> Self {
-        Self::with(id, Folded::default())
+        Self::with(id, Folded { fresh: true, ..Folded::default() })
     }
 
     /// One that is to be loaded.
@@ -63,7 +67,8 @@ impl History {
 
     fn with(id: ExecutionId, folded: Folded) -> Self {
         let (position, _) = watch::channel(0);
-        Self { id, deciding: tokio::sync::Mutex::default(), folded: Mutex::new(folded), position }
+        let (deciding, summing_up) = Default::default();
+        Self { id, deciding, summing_up, folded: Mutex::new(folded), position }
     }
 
     /// Takes what the tail brings.

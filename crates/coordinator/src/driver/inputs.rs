@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use super::{Histories, History, summary};
 
 /// Executions that are advanced at the same time.
-const CONCURRENCY: usize = 1_000;
+const CONCURRENCY: usize = 4_000;
 
 /// Nothing takes longer unless NATS is away; the input then comes again.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,11 +71,12 @@ impl Driver {
     async fn handle(&self, input: InputDelivery) {
         let execution = input.execution.clone();
         let advance = async {
-            // The input itself may be unreadable, so no record has its position; the tail passes it all the same.
-            self.histories.passed(input.position).await;
-            let history = self.histories.get(&execution).await?;
+            let history = self.histories.folded_to(&execution, input.position).await?;
             self.limit_attempt(&history, input.position).await?;
-            self.advance(&history).await
+            self.advance(&history).await?;
+            self.tell_schedule(&history).await?;
+            // Whatever else the execution is told meanwhile does not wait for this.
+            summary::put(&self.bus, &history).await
         };
         match tokio::time::timeout(PATIENCE, advance).await {
             Ok(Ok(())) => input.ack().await,
@@ -123,7 +124,10 @@ impl Driver {
                     Ok(position) => {
                         advance.stored(position);
                         if fact.is_terminal() {
-                            self.bus.cancel_attempts(&history.id, "the execution has ended").await;
+                            // After a completion nothing runs any more.
+                            if fact != Fact::ExecutionCompleted {
+                                self.bus.cancel_attempts(&history.id, "the execution has ended").await;
+                            }
                             self.drop_timers(history).await;
                         }
                     }
@@ -134,11 +138,9 @@ impl Driver {
                     Err(error) => return Err(error),
                 },
                 Step::Wait(wait) => history.folded(wait).await,
-                Step::Done => break,
+                Step::Done => return Ok(()),
             }
         }
-        summary::put(&self.bus, history).await?;
-        self.tell_schedule(history).await
     }
 
     /// Has the schedule looked at that started an execution which has ended: another one may wait for that.

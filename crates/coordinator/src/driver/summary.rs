@@ -1,5 +1,7 @@
 //! What lists show of an execution and its approvals.
 
+use std::time::Duration;
+
 use mahavishnu_bus::summaries::Kind;
 use mahavishnu_bus::{Bus, Result};
 use mahavishnu_core::execution::{Fact, Failed};
@@ -10,31 +12,34 @@ use prost::Message as _;
 
 use super::history::{Folded, History, Numbered};
 
+/// How long lists may lag. What changes again within this time is written once.
+const LAG: Duration = Duration::from_millis(50);
+
 /// Writes the summaries anew, if something that they show has changed.
 pub async fn put(bus: &Bus, history: &History) -> Result<()> {
-    let (execution, approvals, letters, position) = {
-        let due = history.with_folded(|folded| {
-            (folded.summary_due > folded.summary_put).then(|| {
-                let execution = public::execution(&history.id, &folded.state, false);
-                (
-                    execution,
-                    approvals(&history.id, folded),
-                    dead_letters(&history.id, folded),
-                    folded.summary_due,
-                )
-            })
-        });
-        let Some(due) = due else { return Ok(()) };
-        due
-    };
+    let is_due = || history.with_folded(|folded| folded.summary_due > folded.summary_put);
+    if !is_due() {
+        return Ok(());
+    }
+    tokio::time::sleep(LAG).await;
+    let _summing_up = history.summing_up.lock().await;
+    if !is_due() {
+        return Ok(());
+    }
+    let (execution, approvals, letters, position, first) = history.with_folded(|folded| {
+        let execution = public::execution(&history.id, &folded.state, false);
+        let (approvals, letters) = (approvals(&history.id, folded), dead_letters(&history.id, folded));
+        (execution, approvals, letters, folded.summary_due, folded.fresh && folded.summary_put == 0)
+    });
     for approval in approvals {
-        bus.put_summary(Kind::Approval, &approval.id, approval.encode_to_vec(), position).await?;
+        bus.put_summary(Kind::Approval, &approval.id, approval.encode_to_vec(), position, false).await?;
     }
     for letter in letters {
         let letter = v1::DeadLetter { task: None, ..letter };
-        bus.put_summary(Kind::DeadLetter, &letter.id, letter.encode_to_vec(), position).await?;
+        bus.put_summary(Kind::DeadLetter, &letter.id, letter.encode_to_vec(), position, false).await?;
     }
-    bus.put_summary(Kind::Execution, history.id.as_str(), execution.encode_to_vec(), position).await?;
+    let body = execution.encode_to_vec();
+    bus.put_summary(Kind::Execution, history.id.as_str(), body, position, first).await?;
     history.with_folded(|folded| folded.summary_put = folded.summary_put.max(position));
     Ok(())
 }

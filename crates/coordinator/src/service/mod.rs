@@ -22,9 +22,9 @@ use mahavishnu_proto::v1::orchestrator_service_server::OrchestratorServiceServer
 use mahavishnu_proto::v1::schedule_service_server::ScheduleServiceServer;
 use mahavishnu_telemetry::context::{self, FromHttp};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
 use crate::app::App;
@@ -51,7 +51,6 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
         .accept_http1(true)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .tcp_nodelay(true)
         .layer(tonic_web::GrpcWebLayer::new())
         .add_service(health_service)
         .add_service(reflection().build_v1().context("reflection")?)
@@ -65,7 +64,9 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
     // Before the first call: a service without a status does not exist to a health check.
     set_health(&health, app.bus.is_connected()).await;
     let health_loop = tokio::spawn(report_health(app, health, stop.clone()));
-    let incoming = TcpListenerStream::new(listener);
+    // Set here, because the builder's own setting is for its own listeners. Without it the last events of a stream wait
+    // 40 ms for the client's delayed acknowledgement.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await.context("gRPC server")?;
     health_loop.abort();
     Ok(())

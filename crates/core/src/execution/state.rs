@@ -154,6 +154,8 @@ pub struct State {
     pub position: u64,
     /// The position of the last of the coordinators' own records: what the next one is conditional on.
     pub decided: u64,
+    /// Where each stage is in `stages`: workflows of a thousand stages ask often.
+    places: BTreeMap<StageId, usize>,
 }
 
 impl State {
@@ -235,7 +237,7 @@ impl State {
     }
 
     fn index(&self, id: &StageId) -> Option<usize> {
-        self.workflow()?.stages.iter().position(|stage| &stage.id == id)
+        self.places.get(id).copied()
     }
 
     fn stage_mut(&mut self, id: &StageId) -> Result<&mut StageState, Void> {
@@ -314,6 +316,8 @@ impl State {
                 }
                 self.created = Some(record.time);
                 self.stages = vec![StageState::NEW; accepted.workflow.stages.len()];
+                self.places =
+                    accepted.workflow.stages.iter().map(|stage| stage.id.clone()).zip(0..).collect();
                 self.accepted = Some(accepted.clone());
                 for (id, ended) in accepted.forked.iter().flat_map(|forked| &forked.results) {
                     self.stage_mut(id)?.phase = match ended {

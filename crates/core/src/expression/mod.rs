@@ -29,7 +29,7 @@ use cel::parser::PrattParser;
 use serde_json::{Map, Value};
 
 pub use error::Error;
-pub use template::{MAX_RENDERED, Template, render};
+pub use template::{MAX_RENDERED, Template, has_templates, render};
 
 use rewrite::Path;
 use runtime::Temper;

@@ -88,6 +88,16 @@ impl Template {
     }
 }
 
+/// Whether a text within a JSON value holds a template.
+pub fn has_templates(value: &Value) -> bool {
+    match value {
+        Value::String(text) => Template::is_in(text),
+        Value::Array(items) => items.iter().any(has_templates),
+        Value::Object(members) => members.values().any(has_templates),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Renders every text within a JSON value. Violations carry the path within the value.
 pub fn render(value: &Value, variables: &Map<String, Value>) -> Result<Value, Violations> {
     let mut renderer = Renderer { variables, left: MAX_RENDERED, violations: Violations::default() };

@@ -72,6 +72,11 @@ pub fn condition_holds(stage: &Stage, variables: &Map<String, Value>) -> Result<
         .map_err(|error| Violations(vec![Violation::new("when", error.reason(), error.to_string())]))
 }
 
+/// Whether the stage's task reads variables.
+pub fn has_templates(stage: &Stage) -> bool {
+    stage.task.values().any(expression::has_templates)
+}
+
 /// The stage's task with every template replaced by what it stands for, checked once more as such.
 pub fn resolve_task(stage: &Stage, variables: &Map<String, Value>) -> Result<Map<String, Value>, Violations> {
     let mut violations = Violations::default();

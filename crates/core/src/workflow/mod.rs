@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 use crate::id::{ArtifactId, EngineName, StageId};
 
-pub use context::{StageOutcome, StageView, condition_holds, resolve_task, variables};
+pub use context::{StageOutcome, StageView, condition_holds, has_templates, resolve_task, variables};
 pub use parse::Parsed;
 pub use path::artifact;
 pub use plan::{Note, NoteCode, Plan, PlannedStage, SchedulePreview, plan};
