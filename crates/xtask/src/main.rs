@@ -1,19 +1,28 @@
-//! Chores of this repository: `cargo xtask layers` checks that the crates depend on each other in one direction.
+//! Chores of this repository.
+//!
+//! - `cargo xtask layers` checks that the crates depend on each other in one direction.
+//! - `cargo xtask bench` builds the programs for release and runs the benchmark in `tests/bench`.
 
 mod layers;
 mod words;
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-const USAGE: &str = "usage: cargo xtask layers";
+const USAGE: &str = "usage: cargo xtask layers | cargo xtask bench [--help | OPTIONS]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["layers"] => check(),
+        ["bench", options @ ..] => {
+            return bench(options).unwrap_or_else(|error| {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            });
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
@@ -31,6 +40,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The benchmark is a program of its own: this one knows neither gRPC nor NATS.
+fn bench(options: &[&str]) -> Result<ExitCode> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let run = ["run", "--release", "--quiet", "--package", "mahavishnu-bench", "--"];
+    let build = ["build", "--release", "--package", "mahavishnu", "--package", "mahavishnu-bench"];
+    let built = Command::new(&cargo).args(build).status().context("cargo build")?;
+    if !built.success() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let ran = Command::new(&cargo).args(run).args(options).status().context("cargo run")?;
+    Ok(if ran.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn check() -> Result<Vec<String>> {

@@ -1,0 +1,114 @@
+//! The limit: JetStream and tonic with nothing around them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::{self, stream};
+use futures::StreamExt as _;
+use futures::future::try_join_all;
+
+use super::Bench;
+use crate::floor::payload;
+use crate::samples::Samples;
+
+const STREAM: &str = "RAW";
+/// Sequential measurements.
+const TIMES: usize = 1_000;
+/// Messages of the throughputs.
+const MANY: usize = 100_000;
+
+/// Sends and takes messages of the size that ours have.
+pub struct Raw {
+    js: jetstream::Context,
+    messages: pull::Stream,
+}
+
+impl Raw {
+    /// On a stream of its own, made when it is not there.
+    pub async fn open(nats: &str, replicas: usize) -> Result<Self> {
+        let servers: Vec<_> = nats.split(',').collect();
+        // Sender and receiver are different processes in the real thing.
+        let js = jetstream::new(async_nats::connect(&servers).await?);
+        let receiver = jetstream::new(async_nats::connect(&servers).await?);
+        let config = stream::Config {
+            name: STREAM.to_owned(),
+            subjects: vec!["raw.>".to_owned()],
+            num_replicas: replicas,
+            ..stream::Config::default()
+        };
+        js.get_or_create_stream(config).await?;
+        let config = pull::Config {
+            durable_name: Some("raw".to_owned()),
+            ack_policy: AckPolicy::Explicit,
+            max_ack_pending: -1,
+            ..pull::Config::default()
+        };
+        let consumer: PullConsumer = receiver.create_consumer_on_stream(config, STREAM).await?;
+        let messages = consumer.stream().max_messages_per_batch(1_000).messages().await?;
+        Ok(Self { js, messages })
+    }
+
+    /// From the publish until the message is delivered to another connection; its two acknowledgements overlap.
+    pub async fn deliver(&mut self) -> Result<Duration> {
+        let began = Instant::now();
+        let stored = self.js.publish("raw.one", payload()).await?;
+        let message = self.messages.next().await.context("no message")??;
+        let took = began.elapsed();
+        message.ack().await.map_err(anyhow::Error::from_boxed)?;
+        stored.await?;
+        Ok(took)
+    }
+
+    async fn publish(&self) -> Result<Duration> {
+        let began = Instant::now();
+        self.js.publish("raw.one", payload()).await?.await?;
+        Ok(began.elapsed())
+    }
+
+    async fn take(&mut self, count: usize) -> Result<()> {
+        for _ in 0..count {
+            let message = self.messages.next().await.context("no message")??;
+            message.ack().await.map_err(anyhow::Error::from_boxed)?;
+        }
+        Ok(())
+    }
+}
+
+/// The row.
+pub async fn measure(bench: &mut Bench) -> Result<()> {
+    let (url, replicas) = (bench.nats.url(), bench.mode.replicas());
+    let mut raw = Raw::open(&url, replicas).await?;
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        times.push(raw.publish().await?);
+    }
+    raw.take(TIMES).await?;
+    let publish = Samples::new(times);
+    bench.report.tell("raw", "JetStream publish and its acknowledgement, p50", publish.p50(), "ms");
+    bench.report.tell("raw", "the same, p99", publish.at(0.99), "ms");
+    let mut times = Vec::new();
+    for _ in 0..TIMES {
+        times.push(raw.deliver().await?);
+    }
+    let deliver = Samples::new(times);
+    bench.report.tell("raw", "JetStream publish until delivered, p50", deliver.p50(), "ms");
+    bench.report.tell("raw", "the same, p99", deliver.at(0.99), "ms");
+
+    let many = if bench.mode == crate::system::Mode::Default { MANY } else { MANY / 20 };
+    let began = Instant::now();
+    let sending = try_join_all((0..64).map(async |_| {
+        for _ in 0..many / 64 {
+            raw.js.publish("raw.many", payload()).await?.await?;
+        }
+        anyhow::Ok(())
+    }));
+    sending.await?;
+    let rate = (many / 64 * 64) as f64 / began.elapsed().as_secs_f64();
+    bench.report.tell("raw", "64 publishers, each awaiting its acknowledgements", rate, "/s");
+    let began = Instant::now();
+    raw.take(many / 64 * 64).await?;
+    let rate = (many / 64 * 64) as f64 / began.elapsed().as_secs_f64();
+    bench.report.tell("raw", "one receiver that acknowledges each message", rate, "/s");
+    Ok(())
+}

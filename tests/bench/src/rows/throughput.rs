@@ -1,0 +1,46 @@
+//! Many executions at once, ours and the bare prototype's.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Bench;
+use crate::client::{chain, load, load_bare};
+use crate::report::Target;
+use crate::system::{Mode, System};
+
+/// Of each measurement; the first quarter does not count.
+const TIME: Duration = Duration::from_secs(8);
+
+/// The row.
+pub async fn measure(bench: &mut Bench) -> Result<()> {
+    let nats = bench.nats.url();
+    bench.floor_stream().await?;
+    let system = System::start(&bench.parts, &nats, bench.mode).await?;
+    let bare = bench.parts.floor(&nats, "floor-coordinator").await?;
+    let bare_worker = bench.parts.floor(&nats, "floor-worker").await?;
+    let floor = load_bare(&bare.endpoint()?, 3, 64, TIME).await?;
+    let ours = load(&system.endpoint, chain(3), 64, TIME).await?;
+    drop((bare, bare_worker));
+    let more = load(&system.endpoint, chain(3), 512, TIME).await?;
+
+    let row = "throughput";
+    let report = &mut bench.report;
+    let least = match bench.mode {
+        Mode::Default => Some(Target::AtLeast(10_000.0)),
+        Mode::SyncAlways => Some(Target::AtLeast(1_400.0)),
+        Mode::Cluster => None,
+    };
+    report.add(row, "64 clients, stages", ours.stages, "/s", least);
+    report.tell(row, "64 clients, 3 stages, p50", ours.whole.p50(), "ms");
+    report.tell(row, "64 clients, 3 stages, p99", ours.whole.at(0.99), "ms");
+    report.tell(row, "bare prototype, 64 clients, stages", floor.stages, "/s");
+    let share = ours.stages / floor.stages;
+    report.add(row, "ours / bare prototype", share, "x", Some(Target::AtLeast(0.8)));
+    report.tell(row, "512 clients, stages", more.stages, "/s");
+    report.tell(row, "512 clients, 3 stages, p50", more.whole.p50(), "ms");
+    report.tell(row, "512 clients, 3 stages, p99", more.whole.at(0.99), "ms");
+    report.tell(row, "coordinator, loaded", system.coordinator.memory()?, "MB");
+    report.tell(row, "worker, loaded", system.worker.memory()?, "MB");
+    Ok(())
+}
