@@ -197,7 +197,15 @@ impl Bus {
     /// When the stream does not exist or cannot be reached.
     pub async fn tail(&self) -> Result<Tail> {
         let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
-        let start = stream.cached_info().state.last_sequence;
+        self.tail_after(stream.cached_info().state.last_sequence).await
+    }
+
+    /// Follows the whole stream from after a position on; 0 for everything that was ever stored.
+    ///
+    /// # Errors
+    /// When the stream does not exist or cannot be reached.
+    pub async fn tail_after(&self, start: u64) -> Result<Tail> {
+        let stream = self.history_stream().await?;
         let consumer = stream
             .create_consumer(push::OrderedConfig {
                 deliver_subject: self.client.new_inbox(),

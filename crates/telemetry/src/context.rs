@@ -7,7 +7,7 @@ use opentelemetry::global;
 use opentelemetry::propagation::{Extractor, Injector};
 use opentelemetry::trace::TraceContextExt as _;
 use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_opentelemetry::{OpenTelemetrySpanExt as _, SetParentError};
 
 /// `traceparent` and `tracestate`, as headers.
 pub type Headers = HashMap<String, String>;
@@ -25,6 +25,8 @@ pub fn adopt(span: &Span, headers: &impl Extractor) {
     let parent = extract(headers);
     if parent.span().span_context().is_valid()
         && let Err(error) = span.set_parent(parent)
+        // Without an exporter there are no spans of ours; the headers themselves are passed on.
+        && !matches!(error, SetParentError::LayerNotFound)
     {
         tracing::warn!(%error, "the span lost its parent");
     }

@@ -5,11 +5,13 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use mahavishnu_provision::nats::{Cluster, Durability, NatsServer, Options};
 use mahavishnu_provision::{Error, Provision, Result};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 /// Free ports are found by opening and closing them, so now and then somebody else is faster.
@@ -55,6 +57,11 @@ impl TestNats {
     /// The monitoring endpoint, while the server runs.
     pub fn monitor_url(&self) -> Option<&str> {
         self.server.as_ref().map(NatsServer::monitor_url)
+    }
+
+    /// The process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().and_then(NatsServer::id)
     }
 
     /// A place for other files of the test; removed with the server's data.
@@ -125,6 +132,23 @@ impl TestCluster {
         &self.nodes
     }
 
+    /// Which node leads a stream now, if any does and says so.
+    pub async fn leader_of(&self, stream: &str) -> Option<usize> {
+        for node in &self.nodes {
+            let leader = async { monitored(node.monitor_url()?, "/jsz?streams=true").await.ok() }.await;
+            let name = leader.as_ref().and_then(|jsz| {
+                let streams = jsz.pointer("/account_details/0/stream_detail")?.as_array()?;
+                let named = streams.iter().find(|detail| detail["name"] == stream)?;
+                named.pointer("/cluster/leader")?.as_str()
+            });
+            let index = name.and_then(|name| self.nodes.iter().position(|node| node.options.name == name));
+            if index.is_some() {
+                return index;
+            }
+        }
+        None
+    }
+
     /// One of the nodes, to kill and restart it.
     pub fn node(&mut self, index: usize) -> Option<&mut TestNats> {
         self.nodes.get_mut(index)
@@ -149,6 +173,21 @@ impl TestCluster {
         });
         Ok(Self { nodes: try_join_all(nodes).await? })
     }
+}
+
+/// What a server's monitoring endpoint says.
+async fn monitored(url: &str, path: &str) -> anyhow::Result<serde_json::Value> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let exchange = async {
+        let mut connection = TcpStream::connect(url.trim_start_matches("http://")).await?;
+        connection.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(2), exchange).await??;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(serde_json::from_str(body)?)
 }
 
 /// Ports that were free at the same time, hence different.

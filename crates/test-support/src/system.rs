@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const FOREIGN: [&str; 3] = ["MAHAVISHNU_", "OTEL_", "PREFECT_"];
 
 /// The programs of this workspace, by name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Programs(BTreeMap<String, PathBuf>);
 
 /// Builds them, once.
@@ -43,6 +43,16 @@ pub async fn programs() -> Result<&'static Programs> {
 }
 
 impl Programs {
+    /// Those that a build has left in this directory.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn built(directory: &Path) -> Result<Self> {
+        let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        Ok(Self(paths.filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path))).collect()))
+    }
+
     /// A command of this name, with that state directory and without settings of the one who runs the tests.
     ///
     /// # Errors

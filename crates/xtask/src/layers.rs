@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Every crate of the workspace with those of its own that it may use, the lowest first: a crate stands below
-/// all that it names. Only the benchmark names `test-support`, so it reaches other crates only as a dependency of tests.
+/// all that it names. Only the benchmark and the chaos runs name `test-support`, so it reaches other crates only as a
+/// dependency of tests.
 const LAYERS: &[(&str, &[&str])] = &[
     ("mahavishnu-core", &[]),
     ("mahavishnu-proto", &["mahavishnu-core"]),
@@ -68,6 +69,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "mahavishnu-bench",
         &["mahavishnu-process", "mahavishnu-proto", "mahavishnu-provision", "mahavishnu-test-support"],
+    ),
+    (
+        "mahavishnu-chaos",
+        &[
+            // A program that is a test.
+            "mahavishnu-bus",
+            "mahavishnu-core",
+            "mahavishnu-proto",
+            "mahavishnu-simulation",
+            "mahavishnu-test-support",
+        ],
     ),
     ("mahavishnu-tests", &[]),
     ("xtask", &[]),

@@ -2,6 +2,7 @@
 //!
 //! - `cargo xtask layers` checks that the crates depend on each other in one direction.
 //! - `cargo xtask bench` builds the programs for release and runs the benchmark in `tests/bench`.
+//! - `cargo xtask chaos` builds the programs and runs them under faults.
 
 mod layers;
 mod words;
@@ -11,7 +12,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-const USAGE: &str = "usage: cargo xtask layers | cargo xtask bench [--help | OPTIONS]";
+const USAGE: &str =
+    "usage: cargo xtask layers | cargo xtask bench [--help | OPTIONS] | cargo xtask chaos [--help | OPTIONS]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             });
         }
+        ["chaos", ..] => return chaos(&arguments),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
@@ -53,6 +56,20 @@ fn bench(options: &[&str]) -> Result<ExitCode> {
     }
     let ran = Command::new(&cargo).args(run).args(options).status().context("cargo run")?;
     Ok(if ran.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds every program, and has the chaos driver run them.
+fn chaos(arguments: &[String]) -> ExitCode {
+    let cargo = |words: &[&str]| {
+        Command::new(env!("CARGO")).args(words).status().is_ok_and(|status| status.success())
+    };
+    let words = ["run", "--quiet", "--package", "mahavishnu-chaos", "--"];
+    let words: Vec<&str> = words.into_iter().chain(arguments.iter().skip(1).map(String::as_str)).collect();
+    if cargo(&["build", "--workspace", "--bins"]) && cargo(&words) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn check() -> Result<Vec<String>> {

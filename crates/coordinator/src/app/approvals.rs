@@ -85,11 +85,18 @@ impl App {
             mahavishnu_bus::Error::NotFound => missing(),
             error => error.into(),
         })?;
-        let approval = history
-            .with_folded(|folded| approvals(&history.id, folded))
-            .into_iter()
-            .find(|approval| approval.id == id)
-            .ok_or_else(missing)?;
+        let folded = || {
+            let all = history.with_folded(|folded| approvals(&history.id, folded));
+            all.into_iter().find(|approval| approval.id == id)
+        };
+        let approval = match folded() {
+            Some(approval) => approval,
+            None => {
+                // Asked for on a replica that is ahead of this one, or never.
+                self.histories.catch_up(&history.id).await?;
+                folded().ok_or_else(missing)?
+            }
+        };
         Ok((history, named, approval))
     }
 }

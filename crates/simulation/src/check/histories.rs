@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mahavishnu_core::execution::{Fact, Object, Origin, Phase, State, Task, Timer, decide};
+use mahavishnu_core::execution::{Ended, Fact, Object, Origin, Phase, State, Task, Timer, decide};
 use mahavishnu_core::id::{ExecutionId, StageId};
 
 use super::{Complaints, Evidence, Live, Logged, verdicts};
@@ -46,6 +46,13 @@ fn results(history: &[Logged], counts: &[bool], complaints: &mut Complaints<'_>)
     let mut decided: BTreeMap<&StageId, (u32, u32)> = BTreeMap::new();
     for (logged, counts) in history.iter().zip(counts) {
         match &logged.record.fact {
+            Fact::Accepted(accepted) if *counts => {
+                for (id, ended) in accepted.forked.iter().flat_map(|forked| &forked.results) {
+                    if let Ended::Completed(output) = ended {
+                        outputs.insert(id, output);
+                    }
+                }
+            }
             Fact::Scheduled(task) => {
                 let number = (task.attempt, task.resume);
                 let follows = match current.get(&task.stage) {
@@ -96,7 +103,10 @@ fn order(history: &[Logged], counts: &[bool], complaints: &mut Complaints<'_>) {
     let mut ended = false;
     for (logged, counts) in history.iter().zip(counts) {
         match &logged.record.fact {
-            Fact::Accepted(accepted) if *counts => workflow = Some(&accepted.workflow),
+            Fact::Accepted(accepted) if *counts => {
+                workflow = Some(&accepted.workflow);
+                settled.extend(accepted.forked.iter().flat_map(|forked| forked.results.keys()));
+            }
             Fact::Completed(done) if *counts => settled.push(&done.origin.stage),
             Fact::Skipped { stage, .. } if *counts => settled.push(stage),
             Fact::Scheduled(task) => {

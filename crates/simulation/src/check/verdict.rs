@@ -25,6 +25,7 @@ enum Stage {
 /// For each record: whether it counts.
 pub fn verdicts(history: &[Logged]) -> Vec<bool> {
     let mut stages: BTreeMap<StageId, ((u32, u32), Stage)> = BTreeMap::new();
+    let mut tasks: BTreeMap<u64, StageId> = BTreeMap::new();
     let (mut accepted, mut ended) = (false, false);
     let judge = |logged: &Logged| {
         let fact = &logged.record.fact;
@@ -36,17 +37,21 @@ pub fn verdicts(history: &[Logged]) -> Vec<bool> {
                 return false;
             }
             accepted = true;
-            stages = acceptance
-                .workflow
-                .stages
-                .iter()
-                .map(|stage| (stage.id.clone(), Default::default()))
-                .collect();
+            let taken_over = |id| acceptance.forked.iter().any(|forked| forked.results.contains_key(id));
+            let begin = |id| if taken_over(id) { Stage::Settled } else { Stage::Open };
+            let ids = acceptance.workflow.stages.iter().map(|stage| &stage.id);
+            stages = ids.map(|id| (id.clone(), ((0, 0), begin(id)))).collect();
             return true;
         }
         if fact.is_terminal() {
             ended = true;
             return true;
+        }
+        if let Fact::TaskUnreadable(unreadable) = fact {
+            let id = tasks.get(&unreadable.position);
+            let stage = id.and_then(|id| stages.get_mut(id)).map(|(_, stage)| stage);
+            let current = stage.filter(|stage| **stage == Stage::Running);
+            return current.map(|stage| *stage = Stage::Failed).is_some();
         }
         let Some(id) = fact.stage() else { return true };
         let Some((number, stage)) = stages.get_mut(id) else { return false };
@@ -54,6 +59,8 @@ pub fn verdicts(history: &[Logged]) -> Vec<bool> {
         if counts {
             if let Fact::Scheduled(task) = fact {
                 *number = (task.attempt, task.resume);
+                tasks.retain(|_, of| of != id);
+                tasks.insert(logged.record.position, id.clone());
             }
             *stage = next;
         }

@@ -1,0 +1,91 @@
+//! Chaos runs: the real programs under a load of mixed workflows, while processes are killed, stopped, cut off and
+//! restarted; then the judge of the simulation looks at the raw stream and at what the watchers were told.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`system`] | NATS (one server, or three), two coordinators, workers, each behind a proxy of its own |
+//! | [`faults`] | what goes wrong, dealt by the seed |
+//! | [`load`], [`workflows`] | clients that start, watch, decide and cancel executions, and what they ask for |
+//! | [`verify`] | reads the stream and asks the judge |
+//! | [`report`] | what happened, counted; a category in which nothing happened is a failure |
+
+// A chaos run is a test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod client;
+mod faults;
+mod load;
+mod report;
+mod system;
+mod verify;
+mod workflows;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use mahavishnu_test_support::system::Programs;
+use tokio::time::Instant;
+
+pub use report::Report;
+
+/// How a run is done.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Deals faults and workflows; the same seed deals the same, though real processes never run twice alike
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// How long the load and the faults last
+    #[arg(long, default_value = "1m", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+    /// The same in minutes
+    #[arg(long, conflicts_with = "duration")]
+    pub minutes: Option<u64>,
+    /// Three NATS servers that replicate, and kills of their leader, instead of one behind proxies
+    #[arg(long)]
+    pub cluster: bool,
+    /// Executions at the same time
+    #[arg(long, default_value_t = 32)]
+    pub clients: usize,
+    /// The mean time between faults
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    pub every: Duration,
+    /// Without the real engine beside the no-op one
+    #[arg(long)]
+    pub noop_only: bool,
+}
+
+impl Options {
+    fn length(&self) -> Duration {
+        self.minutes.map_or(self.duration, |minutes| Duration::from_secs(60 * minutes))
+    }
+}
+
+/// Runs and judges.
+///
+/// # Errors
+/// When the system cannot be started or its stream not be read; what is wrong with the system itself is in the report.
+pub async fn run(options: &Options, programs: &Programs) -> Result<Report> {
+    let system = Arc::new(system::System::start(options, programs).await?);
+    let load = load::Load::new(options, system.endpoints().await);
+    let clients = load.start();
+    let began = Instant::now();
+    let mut dealer = faults::Dealer::new(options);
+    while began.elapsed() < options.length() {
+        dealer.deal(&system).await;
+    }
+    let faults = dealer.end().await;
+    load.enough.store(true, Ordering::Relaxed);
+    system.heal().await?;
+    eprintln!("the faults are over; waiting for the executions that go on");
+    load::finished(clients).await;
+    let told = load.told();
+    eprintln!("judging");
+    let mut report = verify::verify(options, &system, &told).await?;
+    report.faults = faults;
+    report.load = told.counts;
+    report.by_itself = system.ended_by_itself();
+    report.unfinished = told.going;
+    Ok(report)
+}

@@ -1,0 +1,151 @@
+//! Reads the raw stream from its first message, and asks the judge.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use fastrand::Rng;
+use futures::StreamExt as _;
+use mahavishnu_bus::log::{Stored, TailItem};
+use mahavishnu_bus::{Bus, Options as BusOptions};
+use mahavishnu_core::execution::{Fact, State, Timer};
+use mahavishnu_core::id::ExecutionId;
+use mahavishnu_proto::public;
+use mahavishnu_simulation::check::{Evidence, Live, Logged, Truth, check, verdicts};
+
+use crate::client::Client;
+use crate::load::Told;
+use crate::report::Report;
+use crate::system::System;
+use crate::{Options, workflows};
+
+/// Calls at the same time.
+const CALLS: usize = 8;
+/// The stream is there, so it is read without long breaks.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Judges a run.
+pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<Report> {
+    let bus = Bus::connect(BusOptions::new(system.nats_urls(), "chaos")).await?;
+    let (histories, unreadable) = read(&bus).await?;
+    let mut report = Report { executions: histories.len(), ..Report::default() };
+    report.wrong.extend(told.wrong.iter().cloned());
+    report.wrong.extend(unreadable);
+    for history in histories.values() {
+        tally(history, &mut report.records);
+    }
+    report.wrong.extend(views(options, system, &histories).await);
+    let truth: Truth<'_> = &|_, task, done| workflows::is_true(task, done);
+    let evidence = Evidence {
+        histories,
+        acknowledged: told.acknowledged.clone(),
+        watched: told.watched.clone(),
+        views: Vec::new(),
+        // Nothing may be left, so what has not ended is an orphan.
+        live: Live::default(),
+        truth,
+        at_rest: true,
+    };
+    report.watched = told.watched.iter().map(|watched| watched.events.len()).sum();
+    report.violations = check(&evidence).iter().map(ToString::to_string).collect();
+    Ok(report)
+}
+
+type Histories = BTreeMap<ExecutionId, Vec<Logged>>;
+
+/// Every history, in stream order, and what could not be read.
+async fn read(bus: &Bus) -> Result<(Histories, Vec<String>)> {
+    let last = bus.tail().await.context("the stream's end")?.start;
+    let mut items = bus.tail_after(0).await.context("the stream's begin")?.items;
+    let mut histories = Histories::new();
+    let mut unreadable = Vec::new();
+    let mut position = 0;
+    // The last messages may be timers, which the tail leaves out: silence near the end is the end.
+    while position < last {
+        let item = match tokio::time::timeout(
+            if position + 50 < last { SILENCE } else { SILENCE / 10 },
+            items.next(),
+        )
+        .await
+        {
+            Ok(item) => item.context("the stream ended")?,
+            Err(_) if position + 50 >= last => break,
+            Err(_) => anyhow::bail!("the stream is silent after {position} of {last}"),
+        };
+        match item {
+            TailItem::Record(stored) => {
+                position = stored.record.position;
+                let Stored { execution, mut record, trace } = stored;
+                if let Fact::Accepted(accepted) = &mut record.fact {
+                    // The label tells bodies apart, as clients cannot know the digest.
+                    let body = accepted.workflow.labels.get(workflows::BODY);
+                    accepted.digest = body.map(|body| body.clone().into_bytes()).unwrap_or_default();
+                }
+                let parent = trace.get("traceparent").map(String::as_str).unwrap_or_default();
+                let trace = parent.split('-').nth(1).unwrap_or_default().to_owned();
+                histories.entry(execution).or_default().push(Logged { record, trace });
+            }
+            TailItem::Unreadable { position: at, error, .. } => {
+                position = at;
+                unreadable.push(format!("message {at} cannot be read: {error}"));
+            }
+            TailItem::Disturbed(error) => unreadable.push(format!("disturbed while reading: {error}")),
+        }
+    }
+    Ok((histories, unreadable))
+}
+
+/// **I4**, of live coordinators: what each says of an execution is what the raw stream folds to.
+async fn views(options: &Options, system: &System, histories: &Histories) -> Vec<String> {
+    let endpoints = system.endpoints().await;
+    let channels = Client::connect(&endpoints);
+    let client = Client::new(&channels, &mut Rng::with_seed(options.seed));
+    let asked = histories.iter().map(|(id, history)| {
+        let client = &client;
+        async move {
+            let mut state = State::default();
+            for logged in history {
+                state.apply(&logged.record);
+            }
+            let expected = public::execution(id, &state, true);
+            let mut wrong = Vec::new();
+            for coordinator in 0..2 {
+                match client.get(coordinator, id.as_str()).await {
+                    Ok(told) if told == expected => {}
+                    Ok(told) => {
+                        let (told, expected) = (told.last_sequence, expected.last_sequence);
+                        wrong.push(format!(
+                            "I4 {id}: a coordinator says {told} events, or differs; the log has {expected}"
+                        ));
+                    }
+                    Err(status) => wrong.push(format!("GetExecution {id}: {status}")),
+                }
+            }
+            wrong
+        }
+    });
+    futures::stream::iter(asked).buffer_unordered(CALLS).concat().await
+}
+
+/// Counts what the histories hold.
+fn tally(history: &[Logged], records: &mut BTreeMap<&'static str, u64>) {
+    let counts = verdicts(history);
+    for (logged, counts) in history.iter().zip(counts) {
+        let mut add = |what| *records.entry(what).or_default() += 1;
+        add("records");
+        if !counts {
+            add("void");
+        }
+        match &logged.record.fact {
+            Fact::Completed(done) if done.origin.delivery > 1 => add("results of a redelivery"),
+            Fact::Failed(failed) if failed.error.reason == "HOST_DIED" => add("engine hosts that died"),
+            Fact::RetryScheduled { .. } => add("retries"),
+            Fact::TimerFired(Timer::Timeout { .. }) => add("time limits by timer"),
+            Fact::Paused(_) => add("pauses"),
+            Fact::ExecutionCompleted => add("executions completed"),
+            Fact::ExecutionFailed { .. } => add("executions failed"),
+            Fact::ExecutionCancelled { .. } => add("executions cancelled"),
+            _ => {}
+        }
+    }
+}

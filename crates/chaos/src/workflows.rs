@@ -1,0 +1,116 @@
+//! What the clients ask for: mixed workflows of the no-op engine, now and then with a stage on a real one.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+use mahavishnu_core::execution::{Completed, Task};
+use mahavishnu_proto::{json as structs, v1};
+use prost_types::Duration;
+use serde_json::{Map, Value, json};
+
+/// The label that tells bodies apart.
+pub const BODY: &str = "body";
+/// The engines.
+const NOOP: &str = "noop";
+const REAL: &str = "langgraph";
+
+/// A workflow; `real` of a hundred have a stage on the real engine.
+pub fn random(rng: &mut Rng, body: &str, real: u32) -> v1::Workflow {
+    let count = rng.usize(1..=5);
+    let real = (rng.u32(..100) < real).then(|| rng.usize(..count));
+    let stages = (0..count).map(|n| if real == Some(n) { graph(n) } else { noop(rng, n) });
+    let mut workflow = v1::Workflow { stages: stages.collect(), ..v1::Workflow::default() };
+    for n in 0..count {
+        let wanted = if n == 0 { 0 } else { rng.usize(..3) };
+        let needs: BTreeSet<String> = (0..wanted).map(|_| format!("s{}", rng.usize(..n))).collect();
+        let stage = &mut workflow.stages[n];
+        if let Some(need) = needs.first().filter(|_| rng.u32(..5) == 0) {
+            let conditions =
+                [format!("stages.{need}.output.n == 0"), format!("stages.{need}.state == 'skipped'")];
+            stage.when = conditions[rng.usize(..2)].clone();
+        }
+        (stage.at_once, stage.needs) = (needs.is_empty(), needs.into_iter().collect());
+    }
+    workflow.labels.insert(BODY.to_owned(), body.to_owned());
+    if rng.u32(..10) == 0 {
+        workflow.timeout = millis(if rng.u32(..4) == 0 { 1_500 } else { 60_000 });
+    }
+    workflow
+}
+
+/// A stage that succeeds, fails for a while, fails for good, asks, is slow, is too slow, or has much to say.
+fn noop(rng: &mut Rng, n: usize) -> v1::Stage {
+    let mut task =
+        json!({"output": {"n": rng.u32(..2)}, "progress": rng.u32(..2), "sleep_ms": rng.u64(..60)});
+    let mut timeout = None;
+    match rng.u32(..24) {
+        0..4 => task["fail"] = json!({"reason": "PASSING", "retryable": true, "attempts": rng.u32(1..3)}),
+        4 => task["fail"] = json!({"reason": "BROKEN", "retryable": false}),
+        5..7 => task["approve"] = json!(true),
+        7..9 => task["sleep_ms"] = json!(rng.u64(500..8_000)),
+        9 => timeout = millis(rng.u64(20..1_000)),
+        10 => task["size"] = json!(rng.u32(1..700_000)),
+        _ => {}
+    }
+    let retry = v1::RetryPolicy {
+        max_attempts: rng.u32(1..5),
+        initial_backoff: millis(rng.u64(1..500)),
+        max_backoff: millis(1_000),
+        ..v1::RetryPolicy::default()
+    };
+    stage(n, NOOP, task, Some(retry), timeout)
+}
+
+/// A graph of one node.
+fn graph(n: usize) -> v1::Stage {
+    let node = json!({"name": "set", "kind": "set", "values": {"n": "7"}});
+    stage(n, REAL, json!({"workflow": {"nodes": [node]}}), None, None)
+}
+
+fn stage(
+    n: usize,
+    engine: &str,
+    task: Value,
+    retry: Option<v1::RetryPolicy>,
+    timeout: Option<Duration>,
+) -> v1::Stage {
+    let task = task.as_object().map(structs::to_struct);
+    v1::Stage { id: format!("s{n}"), r#type: engine.to_owned(), task, retry, timeout, ..v1::Stage::default() }
+}
+
+fn millis(millis: u64) -> Option<Duration> {
+    std::time::Duration::from_millis(millis).try_into().ok()
+}
+
+/// Whether the engine can have given this output for this task: what the task says determines it.
+pub fn is_true(task: &Task, done: &Completed) -> bool {
+    let output = &*done.output;
+    if task.engine.as_str() == REAL {
+        return output.get("state").and_then(|state| state.get("n")) == Some(&json!(7));
+    }
+    let fails = task.task.get("fail").is_some_and(|fail| {
+        fail.get("attempts")
+            .and_then(Value::as_f64)
+            .is_none_or(|attempts| f64::from(task.attempt) <= attempts)
+    });
+    let mut expected = task.task.get("output").and_then(Value::as_object).cloned().unwrap_or_default();
+    if task.task.get("approve").is_some() {
+        let Some(decision) = &task.resolution else { return false };
+        expected.insert("approved".to_owned(), decision.approved.into());
+        expected.insert("decided_by".to_owned(), decision.decided_by.clone().into());
+    }
+    if let Some(size) = task.task.get("size").and_then(Value::as_f64).filter(|size| *size > 0.0) {
+        expected.insert("padding".to_owned(), "x".repeat(size as usize).into());
+    }
+    !fails && same(&expected, output)
+}
+
+/// Numbers are equal by value, not by how they are written.
+fn same(left: &Map<String, Value>, right: &Map<String, Value>) -> bool {
+    let number = |value: &Value| match value {
+        Value::Number(number) => number.as_f64().map(Value::from).unwrap_or_default(),
+        value => value.clone(),
+    };
+    left.len() == right.len()
+        && left.iter().all(|(key, value)| right.get(key).is_some_and(|other| number(other) == number(value)))
+}

@@ -1,0 +1,24 @@
+//! A short chaos run, so that CI notices what breaks. Longer ones: `cargo xtask chaos --help`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use mahavishnu_chaos::{Options, run};
+use mahavishnu_test_support::system::programs;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_breaks_under_faults() {
+    let options = Options {
+        seed: 1,
+        duration: Duration::from_secs(45),
+        minutes: None,
+        cluster: false,
+        clients: 16,
+        every: Duration::from_millis(800),
+        noop_only: true,
+    };
+    let report = run(&options, programs().await.unwrap()).await.unwrap();
+    println!("{report}");
+    assert_eq!(report.failures(), Vec::<String>::new());
+}
