@@ -83,6 +83,7 @@ def _serve(arguments: argparse.Namespace, weights: Path):
     params.cpuparams.n_threads = arguments.threads
     params.cpuparams_batch.n_threads = arguments.threads
     params.use_jinja = True
+    params.sampling.penalty_freq = 0.5  # without it a small model says one sentence until it is stopped
     params.ui = False
     return xllamacpp.Server(params)
 

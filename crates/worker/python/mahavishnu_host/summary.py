@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,7 +28,10 @@ def summarise(value: Any, levels: int = MAX_LEVELS) -> Any:
 
 
 def render_context(parts: Mapping[str, Any], model: Model | None) -> str:
-    """The named values as text for a model; each that is too long is cut, with a note."""
+    """The named values as plain text for a model; each that is too long is cut, with a note.
+
+    Not as JSON: a small model goes on with the notation instead of the content.
+    """
     parts = {name: value for name, value in parts.items() if value not in (None, "", {}, [], ())}
     if not parts:
         return ""
@@ -68,4 +70,26 @@ def _shrink(value: Any, levels: int) -> Any:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+    return "\n".join(_lines(plain(value)))
+
+
+def _lines(value: Any) -> list[str]:
+    """A JSON value as people would write it down: names with what belongs to them indented below, lists with dashes."""
+    if isinstance(value, dict):
+        lines: list[str] = []
+        for name, member in value.items():
+            below = _lines(member)
+            if below:
+                title = f"{name.replace('_', ' ')}:"
+                lines += [f"{title} {below[0]}"] if _is_short(member, below) else [title, *(f"  {line}" for line in below)]
+        return lines
+    if isinstance(value, list):
+        items = [_lines(item) for item in value]
+        return [("- " if n == 0 else "  ") + line for item in items for n, line in enumerate(item)]
+    if isinstance(value, bool):
+        return ["yes" if value else "no"]
+    return [line for line in str(value).splitlines() if line.strip()] if value is not None else []
+
+
+def _is_short(value: Any, lines: list[str]) -> bool:
+    return len(lines) == 1 and not isinstance(value, (dict, list))

@@ -140,6 +140,15 @@ class Summaries(unittest.TestCase):
         self.assertNotIn("none", local)
 
 
+    def test_context_is_plain_text(self):
+        given = {"requirements": ["one", {"text": "two", "page": 2}], "use_jwt": True, "none": None, "empty": {}}
+        text = summary.render_context({"Input": given, "Note": "as it\n\nis"}, None)
+        self.assertEqual(
+            text,
+            "Input:\nrequirements:\n  - one\n  - text: two\n    page: 2\nuse jwt: yes\n\nNote:\nas it\nis",
+        )
+
+
 class Tasks(unittest.TestCase):
     def test_unknown_members_are_ignored(self):
         frame = {"t": "task", "execution": "e", "stage": "s", "attempt": 2, "task": {}, "new": 1, "checkpoint": "QUI=",

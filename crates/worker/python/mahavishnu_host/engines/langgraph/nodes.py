@@ -62,7 +62,7 @@ def _agent(node: Node, task: Task, link: Link) -> Run:
     max_tokens = int(node.options.get("max_tokens") or DEFAULT_MAX_TOKENS)
 
     async def run(state: State) -> State:
-        system = f"You do the step '{role}' of a workflow. Use only what is given. Answer in a few plain sentences."
+        system = "You are a helpful assistant who writes short, clear sentences."
         if instructions:
             system += f" {instructions}"
         own = node.options.get("model")
@@ -73,7 +73,9 @@ def _agent(node: Node, task: Task, link: Link) -> Run:
             "Results of earlier steps": state.get("results"),
         }
         context = render_context(given, model) or "Nothing was given."
-        messages = [SystemMessage(system), HumanMessage(f"{context}\n\nNow do the step '{role}'.")]
+        # What is asked comes last: a small model has forgotten the beginning.
+        asked = f"Write a short summary of this for the step '{role}', in two sentences."
+        messages = [SystemMessage(system), HumanMessage(f"Here is what we know.\n\n{context}\n\n{asked}")]
         answer = await chat_model(model, max_tokens).ainvoke(messages)
         return {"results": {node.name: text_of(answer.content).strip()}}
 
