@@ -9,8 +9,9 @@
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
+//! | [`langgraph`] | the examples of LangGraph's page, run as written |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
-//! | [`examples`] | the example of each engine's page, run as written |
+//! | [`examples`] | the example of the other engines' pages, run as written |
 //! | [`missing`] | an engine that is not there fails and is never a success |
 //! | [`noop`] | the engine of benchmarks and tests does what its tasks say |
 //! | [`clients`] | a Python client that knows nothing but reflection |
@@ -26,6 +27,7 @@ mod cli;
 mod clients;
 mod examples;
 mod kill;
+mod langgraph;
 mod missing;
 mod noop;
 mod ran;

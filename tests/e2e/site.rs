@@ -31,6 +31,16 @@ impl Site {
         Self { home, nats, project: project.to_owned(), endpoint, _coordinator: coordinator }
     }
 
+    /// The state directory of everything here.
+    pub const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The coordinator.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// A worker with one slot, unless its arguments say otherwise.
     pub async fn worker(&self, name: &str, arguments: &[&str]) -> Running {
         let program = programs().await.unwrap().command("mahavishnu-worker-langgraph", &self.home);

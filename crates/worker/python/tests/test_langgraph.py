@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import tempfile
 import unittest
 from pathlib import Path
 
-from .driver import host, model_server, resumed, wait_for
+from .driver import PROJECT, host, interpreter, model_server, resumed, wait_for
 
 TRUE = {"true": lambda v: True, "false": lambda v: False, "'x'": lambda v: "x"}
 
@@ -251,6 +253,45 @@ class References(unittest.IsolatedAsyncioTestCase):
                 self.assertEqual(output["state"]["stages"], {"a": {"output": {"b": 1}}})
                 self.assertEqual(output["state"]["message"]["content"], "kept across processes")
                 self.assertEqual(output["path"], ["first", "ask", "last"])
+
+
+    async def test_a_graph_inside_a_declared_one(self):
+        nodes = [set_node("before"), {"name": "inside", "kind": "graph", "ref": "graphs.py:compiled"}, set_node("after", "z")]
+        async with host("langgraph") as running:
+            task = workflow(nodes, given={"topic": "trees", "log": ["outside"]})
+            paused = (await running.run(TRUE, **task)).ended
+            self.assertEqual(paused["approvals"][0]["payload"], {"value": "which one?"})
+            attempt = await running.run(TRUE, **task, **resumed(paused, True))
+            output = attempt.ended["output"]
+            self.assertEqual(output["path"], ["before", "inside", "after"])
+            self.assertEqual(output["state"]["log"][:3], ["outside", "first", "ask"])
+            self.assertEqual((output["state"]["answer"]["approved"], output["state"]["z"]), (True, "x"))
+            inner = [f["name"] for f in attempt.of("progress") if f["data"].get("subgraph") == ["inside"]]
+            self.assertEqual(inner, ["ask", "last"])
+
+    async def test_as_the_plain_library_runs_the_same_object(self):
+        """Output and order of what nodes did, against `invoke` and `stream` in a process of the engine's own."""
+        script = (
+            "import json, graphs\n"
+            "given = {'numbers': [3, 1, 2]}\n"
+            "order = [name for step in graphs.plain.stream(given, stream_mode='updates') for name in step]\n"
+            "print(json.dumps({'state': graphs.plain.invoke(given), 'order': order}))"
+        )
+        plain = await asyncio.create_subprocess_exec(
+            interpreter("langgraph"), "-c", script, cwd=PROJECT, stdout=asyncio.subprocess.PIPE
+        )
+        expected = json.loads((await plain.communicate())[0])
+        async with host("langgraph") as running:
+            attempt = await running.run(task={"graph": "graphs.py:plain", "input": {"numbers": [3, 1, 2]}})
+            output = attempt.ended["output"]
+            self.assertEqual(output["state"], expected["state"])
+            # Nodes of one step run side by side; what ends first is chance.
+            self.assertEqual(_steps(output["path"]), _steps(expected["order"]))
+            self.assertEqual([f["name"] for f in attempt.of("progress")], output["path"])
+
+
+def _steps(order):
+    return [order[0], sorted(order[1:3]), *order[3:]]
 
 
 class WithModel(unittest.IsolatedAsyncioTestCase):

@@ -16,7 +16,7 @@
 //!
 //! A node is a name, or `{name, kind, ...}`: `agent` (the default; `role`, `instructions`, `max_tokens`, `model`),
 //! `approval` (the default for `approve`; `title`, `question`), `python` with a `ref` to a function of the state,
-//! `tool` with a `ref` and `args` (CEL by name), and `set` with `values` (CEL by key of the state).
+//! `tool` with a `ref` and `args` (CEL by name), `graph` with a `ref` to a graph of the user's own, and `set` with `values` (CEL by key of the state).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ use super::reference;
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["workflow", "graph"];
 const KEYS: &[&str] = &["input", "model"];
-const KINDS: &[&str] = &["agent", "approval", "python", "set", "tool"];
+const KINDS: &[&str] = &["agent", "approval", "graph", "python", "set", "tool"];
 /// Where a graph stops; no node may have this name.
 pub const END: &str = "end";
 /// Other spellings of it that LangGraph's users know.
@@ -225,7 +225,7 @@ fn described<'a>(
     let kind = members.get("kind").and_then(Value::as_str);
     let own: &[&str] = match kind {
         Some("approval") => &["title", "question"],
-        Some("python") => &["ref"],
+        Some("graph" | "python") => &["ref"],
         Some("tool") => &["ref", "args"],
         Some("set") => &["values"],
         _ => &["role", "instructions", "max_tokens", "model"],
@@ -238,7 +238,7 @@ fn described<'a>(
         fields.text(key);
     }
     fields.whole("max_tokens", 1, 1_000_000);
-    if own.contains(&"ref") && fields.require("ref", "the function, such as \"nodes.py:check\"") {
+    if own.contains(&"ref") && fields.require("ref", "the function or graph, such as \"nodes.py:check\"") {
         reference(&mut fields, "ref");
     }
     if own.contains(&"values") {

@@ -94,3 +94,33 @@ def look_back(state, config):
 outer = StateGraph(Held)
 outer.add_node(before).add_node("inner", inner.compile()).add_node(look_back)
 outer.add_edge(START, "before").add_edge("before", "inner").add_edge("inner", "look_back").add_edge("look_back", END)
+
+
+class Numbers(TypedDict, total=False):
+    numbers: list
+    found: Annotated[list, operator.add]
+    rounds: int
+
+
+def split(state):
+    return {"found": ["split"], "rounds": 0}
+
+
+def smallest(state):
+    return {"found": [min(state["numbers"])]}
+
+
+def largest(state):
+    return {"found": [max(state["numbers"])]}
+
+
+def again(state):
+    return {"rounds": state["rounds"] + 1}
+
+
+plain = StateGraph(Numbers)
+plain.add_node(split).add_node(smallest).add_node(largest).add_node(again)
+plain.add_edge(START, "split").add_edge("split", "smallest").add_edge("split", "largest")
+plain.add_edge("smallest", "again").add_edge("largest", "again")
+plain.add_conditional_edges("again", lambda state: "again" if state["rounds"] < 3 else END, ["again", END])
+plain = plain.compile()

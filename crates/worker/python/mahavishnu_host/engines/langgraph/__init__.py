@@ -69,11 +69,11 @@ async def run(task: Task, link: Link) -> dict[str, Any]:
     _check(task.task)
     session = _Session(task, link)
     if "graph" in task.task:
-        return await session.run(await graphs.referenced(task, session.config), _own_input(task))
+        return await session.run(await graphs.referenced(task.task["graph"], task.project, session.config), _own_input(task))
     workflow = workflows.parse(task.task["workflow"])
     session.config["recursion_limit"] = workflow.max_steps
     try:
-        graph = graphs.declarative(workflow, task, link)
+        graph = await graphs.declarative(workflow, task, link, session.config)
     except ValueError as error:  # LangGraph's own rules, such as for names
         raise StageError("WORKFLOW_INVALID", str(error), field="workflow") from error
     output = await session.run(graph, graphs.initial_state(task))

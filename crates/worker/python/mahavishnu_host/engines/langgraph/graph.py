@@ -17,7 +17,7 @@ from ...api import Link, StageError, Task
 from ...references import resolve
 from ...summary import nearest
 from . import nodes
-from .workflow import Workflow, target
+from .workflow import Node, Workflow, target
 
 State = dict[str, Any]
 
@@ -31,11 +31,14 @@ def merge(state: State | None, update: State | None) -> State:
     return merged
 
 
-def declarative(workflow: Workflow, task: Task, link: Link) -> StateGraph:
+async def declarative(workflow: Workflow, task: Task, link: Link, config: Mapping[str, Any]) -> StateGraph:
     """The `StateGraph` that the workflow describes."""
     graph = StateGraph(Annotated[dict, merge])
     for node in workflow.nodes.values():
-        graph.add_node(node.name, nodes.build(node, task, link))
+        if node.kind == "graph":
+            graph.add_node(node.name, await _inner(node, task, config))
+        else:
+            graph.add_node(node.name, nodes.build(node, task, link))
     graph.add_edge(START, workflow.order[0])
     for name in workflow.nodes:
         if name not in workflow.routes:
@@ -60,18 +63,24 @@ def initial_state(task: Task) -> State:
     return state
 
 
-async def referenced(task: Task, config: Mapping[str, Any]) -> StateGraph | Pregel:
+async def referenced(reference: Any, project: str, config: Mapping[str, Any], field: str = "graph") -> StateGraph | Pregel:
     """The user's graph: a `StateGraph`, a compiled graph, or a function that makes one."""
-    reference = task.task["graph"]
-    graph = resolve(reference, task.project, "graph")
+    graph = resolve(reference, project, field)
     if not isinstance(graph, (StateGraph, Pregel)) and callable(graph):
         takes_config = bool(inspect.signature(graph).parameters)
         graph = graph(config) if takes_config else graph()
         if inspect.isawaitable(graph):
             graph = await graph
     if not isinstance(graph, (StateGraph, Pregel)):
-        raise StageError("REFERENCE_INVALID", f"{reference} is a {type(graph).__name__}, not a graph", field="graph")
+        raise StageError("REFERENCE_INVALID", f"{reference} is a {type(graph).__name__}, not a graph", field=field)
     return graph
+
+
+async def _inner(node: Node, task: Task, config: Mapping[str, Any]) -> Pregel:
+    """A graph inside: it gets the state's members that its own schema names, and its values are the update."""
+    graph = await referenced(node.options["ref"], task.project, config, f"{node.field}.ref")
+    # Checkpoints are those of the graph around it, also if it was compiled with its own.
+    return graph.compile() if isinstance(graph, StateGraph) else graph.copy(update={"checkpointer": None})
 
 
 def _reachable(workflow: Workflow, name: str) -> list[str]:

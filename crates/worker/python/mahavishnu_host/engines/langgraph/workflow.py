@@ -24,9 +24,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "approval": ("title", "question"),
     "set": ("values",),
     "python": ("ref",),
+    "graph": ("ref",),
     "tool": ("ref", "args"),
 }
-_REQUIRED = {"set": "values", "python": "ref", "tool": "ref"}
+_REQUIRED = {"set": "values", "python": "ref", "graph": "ref", "tool": "ref"}
 _KEYS = ("nodes", "conditional", "edges", "max_steps")
 _LITERAL = re.compile(r"""(["'])([A-Za-z_][\w.-]*)\1""")
 
