@@ -15,7 +15,7 @@
 //!   `end` is the end. Going back to an earlier node makes a loop, which `max_steps` bounds.
 //!
 //! A node is a name, or `{name, kind, ...}`: `agent` (the default; `role`, `instructions`, `max_tokens`, `model`),
-//! `approval` (the default for `approve`; `title`, `question`), `python` with a `ref` to a function of the state,
+//! `approval` (the default for the name `approve`; `title`, `question`), `python` with a `ref` to a function of the state,
 //! `tool` with a `ref` and `args` (CEL by name), `graph` with a `ref` to a graph of the user's own, and `set` with `values` (CEL by key of the state).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,7 +222,8 @@ fn described<'a>(
     templates: bool,
     violations: &mut Violations,
 ) -> Option<&'a str> {
-    let kind = members.get("kind").and_then(Value::as_str);
+    let text = |key| members.get(key).and_then(Value::as_str);
+    let kind = text("kind").or_else(|| text("name").filter(|name| *name == "approve").map(|_| "approval"));
     let own: &[&str] = match kind {
         Some("approval") => &["title", "question"],
         Some("graph" | "python") => &["ref"],
