@@ -22,6 +22,7 @@ pub mod artifacts;
 pub mod checkpoints;
 pub mod live;
 pub mod log;
+mod retention;
 pub mod schedules;
 pub mod summaries;
 pub mod tasks;

@@ -73,7 +73,7 @@ pub enum Command {
     /// Engines, their workers and versions
     #[command(subcommand)]
     Engines(Engines),
-    /// Executions: list, look at, watch, cancel, continue, vary
+    /// Executions: list, look at, watch, cancel, continue, vary, remove
     #[command(subcommand)]
     Executions(Executions),
     /// Why an execution is where it is, and the command that moves it
@@ -302,6 +302,11 @@ pub enum Executions {
     },
     /// Continue one that failed or was cancelled: a new execution takes over what there is and runs the rest
     Retry {
+        /// The execution
+        id: String,
+    },
+    /// Remove one that has ended, with its history
+    Delete {
         /// The execution
         id: String,
     },

@@ -48,6 +48,9 @@ pub struct Options {
     /// sync_interval, `power` with `sync_interval: always`
     #[arg(long, env = "MAHAVISHNU_DURABILITY", value_enum, default_value_t)]
     pub durability: Durability,
+    /// How long executions are kept after their end, such as 30days; for ever by default
+    #[arg(long, env = "MAHAVISHNU_RETENTION", value_parser = humantime::parse_duration)]
+    pub retention: Option<Duration>,
     /// How long checkpoints of stages are kept; an approval that waits longer cannot go on
     #[arg(long, env = "MAHAVISHNU_CHECKPOINT_AGE", default_value = "30days", value_parser = humantime::parse_duration)]
     pub checkpoint_age: Duration,
@@ -124,6 +127,13 @@ pub async fn run(
     let app = App::new(bus.clone(), histories.clone(), registry, workers.clone(), level, stop.clone());
     let scheduler = app.scheduler.clone();
     let driver = Driver::new(bus.clone(), histories);
+    let retention = app.clone();
+    let retaining = async move {
+        match options.retention {
+            Some(age) => retention.retain(age).await,
+            None => std::future::pending().await,
+        }
+    };
 
     let heartbeats = workers.listen(&bus).await.context("heartbeats")?;
     let listening = workers.run(heartbeats);
@@ -136,6 +146,7 @@ pub async fn run(
     let ended = tokio::select! {
         result = feeder.run() => result.context("tail of the history"),
         result = listening => result.context("heartbeats"),
+        () = retaining => Ok(()),
         result = drained(serving, driving, scheduling, stop) => result,
     };
     bus.close().await;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chrono::Utc;
 use mahavishnu_proto::v1::{
-    CancelExecutionRequest, Execution, ExecutionFilter, ForkExecutionRequest, GetExecutionRequest,
-    ListExecutionsRequest, ListExecutionsResponse, RetryExecutionRequest, StageStatus, execution,
-    stage_status,
+    CancelExecutionRequest, DeleteExecutionRequest, Execution, ExecutionFilter, ForkExecutionRequest,
+    GetExecutionRequest, ListExecutionsRequest, ListExecutionsResponse, RetryExecutionRequest, StageStatus,
+    execution, stage_status,
 };
 use prost_types::Timestamp;
 
@@ -51,6 +51,15 @@ pub async fn run(context: &Context, args: Executions) -> anyhow::Result<ExitCode
             let response =
                 client.executions().retry_execution(RetryExecutionRequest { id }).await.map_err(at())?;
             goes_on(context, response.into_inner().execution)?;
+        }
+        Executions::Delete { id } => {
+            let request = DeleteExecutionRequest { id: id.clone() };
+            client.executions().delete_execution(request).await.map_err(at())?;
+            if context.global.json {
+                output::line(serde_json::json!({"deleted": id}));
+            } else {
+                context.say(&format!("{id} is removed"));
+            }
         }
         Executions::Fork(args) => {
             let input: serde_json::Map<_, _> = args.inputs.into_iter().flat_map(|input| input.0).collect();

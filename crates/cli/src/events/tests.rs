@@ -139,6 +139,12 @@ impl ExecutionService for Breaking {
     ) -> Result<Response<ExplainExecutionResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+    async fn delete_execution(
+        &self,
+        _: Request<DeleteExecutionRequest>,
+    ) -> Result<Response<DeleteExecutionResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
     async fn fork_execution(
         &self,
         _: Request<ForkExecutionRequest>,

@@ -8,6 +8,7 @@ mod executions;
 mod explain;
 mod fork;
 mod lists;
+mod retention;
 mod schedules;
 mod start;
 mod watch;

@@ -53,7 +53,15 @@ impl App {
                 Ok(self.histories.get(id).await?)
             }
             Err(mahavishnu_bus::Error::Conflict) => {
-                let history = self.histories.get(id).await?;
+                let history = self.histories.get(id).await.map_err(|error| match error {
+                    mahavishnu_bus::Error::NotFound => Error::Precondition {
+                        reason: "EXECUTION_DELETED",
+                        message: format!(
+                            "execution {id} of this request was deleted; choose a new request id"
+                        ),
+                    },
+                    error => error.into(),
+                })?;
                 let same = history.with_folded(|folded| {
                     folded.state.accepted.as_ref().is_some_and(|accepted| accepted.digest == digest)
                 });

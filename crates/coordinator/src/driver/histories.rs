@@ -117,6 +117,11 @@ impl Histories {
         }
     }
 
+    /// Forgets an execution that was removed.
+    pub fn forget(&self, id: &ExecutionId) {
+        self.lock().remove(id);
+    }
+
     /// Waits until the execution is folded as far as the log has it now, whichever replica stored it.
     ///
     /// # Errors

@@ -5,10 +5,11 @@ use futures::stream::BoxStream;
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_proto::v1::execution_service_server::ExecutionService;
 use mahavishnu_proto::v1::{
-    CancelExecutionRequest, CancelExecutionResponse, ExplainExecutionRequest, ExplainExecutionResponse,
-    ForkExecutionRequest, ForkExecutionResponse, GetExecutionRequest, GetExecutionResponse,
-    ListExecutionsRequest, ListExecutionsResponse, RetryExecutionRequest, RetryExecutionResponse,
-    StartExecutionRequest, StartExecutionResponse, WatchExecutionRequest, WatchExecutionResponse,
+    CancelExecutionRequest, CancelExecutionResponse, DeleteExecutionRequest, DeleteExecutionResponse,
+    ExplainExecutionRequest, ExplainExecutionResponse, ForkExecutionRequest, ForkExecutionResponse,
+    GetExecutionRequest, GetExecutionResponse, ListExecutionsRequest, ListExecutionsResponse,
+    RetryExecutionRequest, RetryExecutionResponse, StartExecutionRequest, StartExecutionResponse,
+    WatchExecutionRequest, WatchExecutionResponse,
 };
 use mahavishnu_proto::{json, public, v1, wire};
 use tonic::{Request, Response, Status, async_trait};
@@ -88,6 +89,14 @@ impl ExecutionService for Api {
         request: Request<ExplainExecutionRequest>,
     ) -> Result<Response<ExplainExecutionResponse>, Status> {
         Ok(Response::new(self.app.explain(&request.into_inner().id).await?))
+    }
+
+    async fn delete_execution(
+        &self,
+        request: Request<DeleteExecutionRequest>,
+    ) -> Result<Response<DeleteExecutionResponse>, Status> {
+        self.app.delete(&request.into_inner().id).await?;
+        Ok(Response::new(DeleteExecutionResponse {}))
     }
 
     async fn fork_execution(

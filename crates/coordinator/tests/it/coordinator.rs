@@ -28,6 +28,15 @@ impl Coordinator {
 
     /// One that reaches the server by this URL.
     pub async fn behind(nats: &TestNats, url: &str) -> Self {
+        Self::with(nats, url, None).await
+    }
+
+    /// One that removes what ended longer ago.
+    pub async fn retaining(nats: &TestNats, retention: std::time::Duration) -> Self {
+        Self::with(nats, nats.url(), Some(retention)).await
+    }
+
+    async fn with(nats: &TestNats, url: &str, retention: Option<std::time::Duration>) -> Self {
         let engines = nats.directory().join("engines.yaml");
         std::fs::write(&engines, "engines: [{name: custom, words: [custom]}, {name: other, words: [other]}]")
             .unwrap();
@@ -35,6 +44,7 @@ impl Coordinator {
             checkpoint_age: std::time::Duration::from_secs(3600),
             checkpoint_bytes: 1 << 26,
             durability: mahavishnu_coordinator::Durability::Power,
+            retention,
             listen: "127.0.0.1:0".parse().unwrap(),
             nats: url.to_owned(),
             nats_credentials: None,

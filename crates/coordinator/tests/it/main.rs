@@ -15,6 +15,7 @@ mod limits;
 mod lists;
 mod requests;
 mod resume;
+mod retention;
 mod run;
 mod schedules;
 mod takeover;
