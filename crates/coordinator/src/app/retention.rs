@@ -32,6 +32,9 @@ impl App {
             let message = format!("{id} has not ended; cancel it first: mahavishnu executions cancel {id}");
             return Err(Error::Precondition { reason: "NOT_ENDED", message });
         }
+        // What this process has still to tell lists of it is told no more.
+        let _summing_up = history.summing_up.lock().await;
+        history.with_folded(|folded| folded.summary_put = u64::MAX);
         self.bus.remove(&parsed).await?;
         self.histories.forget(&parsed);
         Ok(())
