@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use mahavishnu_core::engine::Registry;
+use mahavishnu_core::workflow::Parsed;
 use mahavishnu_provision::model;
 use mahavishnu_test_support::otlp::Collector;
 use mahavishnu_test_support::system::{Home, Running, finished, programs, provision};
@@ -119,14 +121,35 @@ pub async fn mahavishnu(home: &Home, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a workflow file on the shared system to its end.
+/// Runs a workflow file on the shared system to its end. What its stages yield must be what the check of a workflow
+/// says that they yield.
 pub async fn run(file: &Path, arguments: &[&str]) -> Ran {
     let system = system().await;
     let mut command = mahavishnu(&system.home, &["run", "--json", "--endpoint", &system.endpoint]).await;
     command.args(arguments).arg(file);
     traced(&mut command, &system.collector);
     let said = finished(command, b"", RUN).await.unwrap();
-    Ran::new(said.code, &said.out, said.err)
+    let ran = Ran::new(said.code, &said.out, said.err);
+    outputs_are_as_declared(&ran, &std::fs::read(file).unwrap());
+    ran
+}
+
+fn outputs_are_as_declared(ran: &Ran, file: &[u8]) {
+    let workflow = Parsed::yaml(file).check(&Registry::builtin()).unwrap();
+    for stage in &workflow.stages {
+        let id = stage.id.as_str();
+        for completed in ran.of("stage_completed").filter(|event| event["stage_id"] == id) {
+            let declared = mahavishnu_core::workflow::output(stage.engine.as_str(), &stage.task);
+            let compared = declared.compare(&completed["stage_completed"]["output"]);
+            assert_eq!(
+                compared,
+                Ok(()),
+                "{id} of {}: {}",
+                stage.engine,
+                completed["stage_completed"]["output"]
+            );
+        }
+    }
 }
 
 /// The lines of a text, each a JSON value.

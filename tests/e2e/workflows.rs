@@ -197,6 +197,43 @@ fn demo_skips_the_work_when_rejected_and_records_all_the_same() {
     });
 }
 
+/// The forms that no sample has, to compare what they yield with what is declared; `run` does that.
+#[test]
+fn forms_beyond_the_samples_yield_what_is_declared() {
+    test(async {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("forms.yaml");
+        let text = "
+stages:
+  - id: counted
+    type: prefect
+    task:
+      type: dag
+      schedule: 0 2 * * *
+      sources: [database1]
+      tasks: {methods: {sql: SELECT DISTINCT method FROM database1}, some: {sql: SELECT * FROM methods LIMIT 1, needs: [methods]}}
+  - id: routed
+    type: langgraph
+    when: size(stages.counted.output.tasks.methods) > 0
+    task:
+      workflow: {nodes: [{name: keep, kind: set, values: {first: 'state.some[0].method'}}]}
+      input: {some: '${{ stages.counted.output.tasks.some }}'}
+  - id: asked
+    type: llamaindex
+    task: {type: rag_workflow, query: 'How do I sign in with a ${{ stages.routed.output.state.first }}?', top_k: 2}
+  - id: team
+    type: agno
+    task: {agents: [tester, reviewer], mode: broadcast, task: '${{ stages.asked.output.answer }}'}
+";
+        std::fs::write(&file, text).unwrap();
+        let ran = run(&file, &[]).await.completed();
+        assert_eq!(
+            ran.output("routed")["state"]["first"],
+            ran.output("counted")["tasks"]["some"][0]["method"]
+        );
+    });
+}
+
 /// What the demo's ETL makes of the sample rows, as it stands in the target.
 async fn record(ran: &Ran) {
     let record = ran.output("record");

@@ -5,6 +5,7 @@
 
 mod app;
 mod driver;
+mod measured;
 mod registry;
 mod service;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Level};
 use crate::driver::{Driver, Histories};
+use crate::measured::Measurements;
 use crate::registry::Workers;
 
 /// Calls that are still under way this long after a stop are cut off; streams end at once.
@@ -121,10 +123,12 @@ pub async fn run(
     let engines: Vec<_> = registry.profiles().map(|profile| profile.name.clone()).collect();
     bus.ensure(&engines).await.context("JetStream set-up")?;
     let tail = bus.tail().await.context("tail of the history")?;
-    let (histories, feeder) = Histories::new(bus.clone(), tail);
+    let measurements = Measurements::default();
+    let (histories, feeder) = Histories::new(bus.clone(), tail, measurements.clone());
     let workers = Workers::default();
     let level = Level { durability: options.durability, replicas: options.replicas };
-    let app = App::new(bus.clone(), histories.clone(), registry, workers.clone(), level, stop.clone());
+    let (known, seen) = (workers.clone(), histories.clone());
+    let app = App::new(bus.clone(), seen, registry, known, level, measurements, stop.clone());
     let scheduler = app.scheduler.clone();
     let driver = Driver::new(bus.clone(), histories);
     let retention = app.clone();

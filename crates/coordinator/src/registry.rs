@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_bus::{Bus, Error, Result};
-use mahavishnu_core::id::EngineName;
 use mahavishnu_proto::worker::Heartbeat;
 
 /// A worker that is silent for three heartbeats is taken for gone.
@@ -68,13 +67,10 @@ impl Workers {
         live
     }
 
-    /// What to say when nobody can take this engine's tasks; `None` when somebody can.
-    pub fn missing(&self, engine: &EngineName) -> Option<String> {
+    /// Whether anybody can take this engine's tasks.
+    pub fn any(&self, engine: &str) -> bool {
         let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        live(&workers, engine.as_str())
-            .next()
-            .is_none()
-            .then(|| format!("no worker for {engine} is connected; start one: mahavishnu worker {engine}"))
+        live(&workers, engine).next().is_some()
     }
 }
 

@@ -8,6 +8,7 @@ mod executions;
 mod explain;
 mod fork;
 mod lists;
+mod plan;
 mod retention;
 mod schedules;
 mod start;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Durability;
 use crate::driver::{Histories, Scheduler};
+use crate::measured::Measurements;
 use crate::registry::Workers;
 
 pub use approvals::Decision;
@@ -67,6 +69,7 @@ pub struct App {
     pub(crate) registry: Arc<Registry>,
     pub(crate) workers: Workers,
     pub(crate) level: Level,
+    pub(crate) measurements: Measurements,
     /// Set when the process is to end: streams end, so that clients resume elsewhere.
     pub(crate) draining: CancellationToken,
 }
@@ -79,10 +82,11 @@ impl App {
         registry: Arc<Registry>,
         workers: Workers,
         level: Level,
+        measurements: Measurements,
         draining: CancellationToken,
     ) -> Self {
         let scheduler = Scheduler::new(bus.clone(), histories.clone());
-        Self { scheduler, bus, histories, registry, workers, level, draining }
+        Self { scheduler, bus, histories, registry, workers, level, measurements, draining }
     }
 
     /// The engines that this deployment knows.

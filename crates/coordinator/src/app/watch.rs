@@ -162,7 +162,7 @@ impl Watcher {
                 _ => None,
             }
         })?;
-        let message = self.app.workers.missing(&engine)?;
+        let message = self.app.no_worker(&engine)?;
         let kind = Kind::StageWaiting(v1::StageWaiting { reason: "NO_WORKER".to_owned(), message });
         Some(self.event(
             event.stage_id.clone(),

@@ -15,6 +15,7 @@ use mahavishnu_core::id::ExecutionId;
 use tokio::sync::{OnceCell, watch};
 
 use super::history::History;
+use crate::measured::Measurements;
 
 /// An execution that nobody looks at and that does not move is dropped after this time.
 const QUIET: Duration = Duration::from_secs(20);
@@ -41,14 +42,15 @@ pub struct Feeder {
     histories: Histories,
     tail: Tail,
     position: watch::Sender<u64>,
+    measurements: Measurements,
 }
 
 impl Histories {
-    /// Starts after what the tail starts after.
-    pub fn new(bus: Bus, tail: Tail) -> (Self, Feeder) {
+    /// Starts after what the tail starts after; what stages take on the way is measured.
+    pub fn new(bus: Bus, tail: Tail, measurements: Measurements) -> (Self, Feeder) {
         let (sender, position) = watch::channel(tail.start);
         let histories = Self { bus, entries: Arc::default(), position };
-        (histories.clone(), Feeder { histories, tail, position: sender })
+        (histories.clone(), Feeder { histories, tail, position: sender, measurements })
     }
 
     /// An execution, loaded.
@@ -189,6 +191,9 @@ impl Feeder {
                     let first = matches!(stored.record.fact, Fact::Accepted(_));
                     if let Some(history) = self.histories.entry(&stored.execution, first) {
                         history.follow(stored);
+                        if let Some((engine, took)) = history.took(position) {
+                            self.measurements.add(engine, took);
+                        }
                     }
                     position
                 }

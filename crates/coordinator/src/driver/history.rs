@@ -8,10 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use mahavishnu_bus::Trace;
 use mahavishnu_bus::log::Stored;
 use mahavishnu_core::execution::{Fact, Record, State, Void, Wait};
-use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::id::{EngineName, ExecutionId};
 use mahavishnu_proto::{public, v1};
 use mahavishnu_telemetry::context;
 use tokio::sync::watch;
+
+use crate::measured::Took;
 
 /// An execution, followed.
 pub struct History {
@@ -110,6 +112,28 @@ impl History {
     /// Looks at what is folded. Short, and never across an await.
     pub fn with_folded<T>(&self, look: impl FnOnce(&mut Folded) -> T) -> T {
         look(&mut self.folded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long the stage took whose result was folded last, at `position`, and which engine ran it. Only a stage that
+    /// went through without waiting for people counts.
+    pub fn took(&self, position: u64) -> Option<(EngineName, Took)> {
+        self.with_folded(|folded| {
+            let last = folded.events.last().filter(|last| last.record.position == position)?;
+            let Fact::Completed(completed) = &last.record.fact else { return None };
+            let origin = &completed.origin;
+            if last.void.is_some() || origin.resume > 0 {
+                return None;
+            }
+            let scheduled = folded.events.iter().rev().find_map(|numbered| match &numbered.record.fact {
+                Fact::Scheduled(task) if task.stage == origin.stage => {
+                    Some((&task.engine, numbered.record.time))
+                }
+                _ => None,
+            });
+            let (engine, published) = scheduled?;
+            let took = Took { start: origin.started - published, run: last.record.time - origin.started };
+            Some((engine.clone(), took))
+        })
     }
 
     /// Waits until everything up to `position` is folded.

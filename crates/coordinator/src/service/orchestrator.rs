@@ -4,7 +4,6 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use mahavishnu_core::engine::Profile;
 use mahavishnu_core::id::EngineName;
-use mahavishnu_core::workflow::plan;
 use mahavishnu_core::{engine, recommendation, selection};
 use mahavishnu_proto::v1::orchestrator_service_server::OrchestratorService;
 use mahavishnu_proto::v1::{
@@ -105,15 +104,11 @@ impl OrchestratorService for Api {
 
     async fn plan(&self, request: Request<PlanRequest>) -> Result<Response<PlanResponse>, Status> {
         let draft = public::draft(request.into_inner().workflow).map_err(Error::Invalid)?;
-        let workflow = draft.check(self.app.registry()).map_err(Error::Invalid)?;
-        let plan = plan(&workflow, chrono::Utc::now());
-        let mut engines: Vec<_> = workflow.stages.iter().map(|stage| &stage.engine).collect();
-        engines.sort_unstable();
-        engines.dedup();
-        engines.retain(|engine| self.app.workers().missing(engine).is_some());
+        let plan = self.app.plan(draft)?;
+        let missing = plan.workers.iter().flatten().filter(|known| known.live == 0);
         Ok(Response::new(PlanResponse {
+            engines_without_worker: missing.map(|known| known.engine.to_string()).collect(),
             plan: Some(json::to_struct_from(&plan)),
-            engines_without_worker: engines.into_iter().map(ToString::to_string).collect(),
         }))
     }
 

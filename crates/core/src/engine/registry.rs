@@ -58,6 +58,12 @@ impl Registry {
         self.profiles.iter().find(|profile| profile.name.as_str() == name)
     }
 
+    /// How a worker of an engine is started, as its file says or with this program.
+    pub fn worker(&self, name: &EngineName) -> String {
+        let said = self.get(name).and_then(|profile| profile.worker.clone());
+        said.unwrap_or_else(|| format!("mahavishnu worker {name}"))
+    }
+
     /// All profiles: agno, langgraph, llamaindex, prefect, then added ones as they came.
     pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
         self.profiles.iter()

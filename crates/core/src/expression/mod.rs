@@ -13,12 +13,14 @@
 
 mod bounded;
 mod error;
+mod infer;
 mod json;
 mod rewrite;
 mod runtime;
 mod template;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,7 +31,9 @@ use cel::parser::PrattParser;
 use serde_json::{Map, Value};
 
 pub use error::Error;
+pub use infer::{Problem, Variables};
 pub use template::{MAX_RENDERED, Template, has_templates, render};
+pub use types::{Kind, Member, Members, Type};
 
 use rewrite::Path;
 use runtime::Temper;

@@ -66,9 +66,17 @@ impl Template {
         })
     }
 
+    /// The expression, when there is nothing else: its value is the whole.
+    pub(super) fn only_expression(&self) -> Option<&Expression> {
+        match self.parts.as_slice() {
+            [Part::Expression(expression)] => Some(expression),
+            _ => None,
+        }
+    }
+
     /// The text or value with every expression evaluated.
     pub fn render(&self, variables: &Map<String, Value>) -> Result<Value, Error> {
-        if let [Part::Expression(expression)] = self.parts.as_slice() {
+        if let Some(expression) = self.only_expression() {
             return expression.evaluate_strictly(variables);
         }
         let mut text = String::new();

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::id::{EngineName, StageId};
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
-use super::fields::quoted;
+use super::fields::{Templates, quoted};
 use super::graph::Graph;
 use super::limits::{
     MAX_ATTEMPTS, MAX_BACKOFF, MAX_DOCUMENTS, MAX_LABEL, MAX_LABELS, MAX_REASON, MAX_REASONS, MAX_REPOS,
@@ -16,7 +16,9 @@ use super::limits::{
 };
 use super::path::{artifact, check_relative};
 use super::reads::Reads;
-use super::{Draft, Engines, RetryDraft, RetryPolicy, Stage, StageDraft, Workflow, ids, task, texts};
+use super::{
+    Draft, Engines, RetryDraft, RetryPolicy, Stage, StageDraft, Workflow, ids, outputs, task, texts,
+};
 
 impl Draft {
     /// Checks everything; the workflow, or all that is wrong with it by field path.
@@ -60,12 +62,18 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
     let input = ("input".to_owned(), Value::Object(draft.input.clone()));
     let known: Map<_, _> =
         [input, ("repos".to_owned(), Value::from(draft.repos.clone()))].into_iter().collect();
+    let yields = |(id, stage): (&String, &StageDraft)| {
+        let output = outputs::output(stage.engine.as_deref()?, stage.task.as_ref()?);
+        Some((id.clone(), output))
+    };
+    let types = outputs::variables(ids.iter().zip(&draft.stages).filter_map(yields), &known);
     let mut stages = Vec::new();
     for (n, stage) in draft.stages.iter().enumerate() {
         let path = item("stages", n);
         let engine = engine(stage, &path, engines, violations);
         let reads = Reads {
             known: &known,
+            types: &types,
             ids: &ids,
             by_id: &by_id,
             own: n,
@@ -80,7 +88,8 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
             Some(task) => {
                 reads.templates(task, &task_path, violations);
                 if let Some(engine) = &stage.engine {
-                    task::check(engine, task, &task_path, true, violations);
+                    let yielded = |text: &str| reads.yielded(text);
+                    task::check(engine, task, &task_path, Templates::Yield(&yielded), violations);
                 }
             }
             None => {

@@ -13,6 +13,7 @@ use crate::expression::{self, Expression};
 use crate::id::StageId;
 use crate::violation::{Violation, Violations};
 
+use super::fields::Templates;
 use super::{Stage, Workflow, task};
 
 /// How a stage ended, for expressions.
@@ -88,7 +89,7 @@ pub fn resolve_task(stage: &Stage, variables: &Map<String, Value>) -> Result<Map
         }
     }
     if violations.0.is_empty() {
-        task::check(stage.engine.as_str(), &resolved, "task", false, &mut violations);
+        task::check(stage.engine.as_str(), &resolved, "task", Templates::Resolved, &mut violations);
     }
     violations.into_result(resolved)
 }

@@ -1,18 +1,42 @@
 //! Reads the members of a JSON object and notes whatever is wrong with them.
 //!
-//! A member that is null counts as absent. With `templates`, a text that holds a template passes for any type:
-//! what it becomes is only known when the stage runs, and is checked again then.
+//! A member that is null counts as absent. A text that holds a template passes for every type that it may become; what
+//! it really becomes is only known when the stage runs, and is checked again then.
 
 use serde_json::{Map, Value};
 
-use crate::expression::Template;
+use crate::expression::{Kind, Template, Type};
 use crate::violation::{Reason, Violation, Violations, item, member, suggestion};
+
+/// What is known of the templates in a task.
+#[derive(Clone, Copy)]
+pub(super) enum Templates<'t> {
+    /// They have become values: every text is what it says.
+    Resolved,
+    /// What a text with templates yields.
+    Yield(&'t dyn Fn(&str) -> Type),
+}
+
+impl Templates<'_> {
+    /// Whether a text still holds one.
+    pub fn are_in(self, text: &str) -> bool {
+        matches!(self, Self::Yield(_)) && Template::is_in(text)
+    }
+
+    /// What a text yields, if it holds one.
+    fn yielded(self, text: &str) -> Option<Type> {
+        match self {
+            Self::Yield(of) if Template::is_in(text) => Some(of(text)),
+            _ => None,
+        }
+    }
+}
 
 /// The members of one object.
 pub(super) struct Fields<'a, 'c> {
     members: &'a Map<String, Value>,
     path: &'c str,
-    templates: bool,
+    templates: Templates<'c>,
     pub violations: &'c mut Violations,
 }
 
@@ -22,7 +46,7 @@ impl<'a, 'c> Fields<'a, 'c> {
         members: &'a Map<String, Value>,
         path: &'c str,
         known: &[&str],
-        templates: bool,
+        templates: Templates<'c>,
         violations: &'c mut Violations,
     ) -> Self {
         for key in members.keys().filter(|key| !known.contains(&key.as_str())) {
@@ -95,12 +119,17 @@ impl<'a, 'c> Fields<'a, 'c> {
 
     /// A text.
     pub fn text(&mut self, key: &str) -> Option<&'a str> {
-        self.typed(key, "a text", Value::as_str)
+        self.typed(key, &[Kind::Text], Value::as_str)
     }
 
     /// A text that is not blank and not a template.
     pub fn fixed_text(&mut self, key: &str) -> Option<&'a str> {
-        let text = self.text(key).filter(|text| !(self.templates && Template::is_in(text)))?;
+        self.fixed_text_or(key, &[Kind::Text])
+    }
+
+    /// Like [`Self::fixed_text`], where a template may also yield something else that the caller takes.
+    pub fn fixed_text_or(&mut self, key: &str, kinds: &[Kind]) -> Option<&'a str> {
+        let text = self.typed(key, kinds, Value::as_str).filter(|text| !self.templates.are_in(text))?;
         if text.trim().is_empty() {
             self.violations.push(self.at(key), Reason::InvalidValue, format!("{key:?} must not be empty"));
             return None;
@@ -110,12 +139,12 @@ impl<'a, 'c> Fields<'a, 'c> {
 
     /// An object.
     pub fn object(&mut self, key: &str) -> Option<&'a Map<String, Value>> {
-        self.typed(key, "an object", Value::as_object)
+        self.typed(key, &[Kind::Object], Value::as_object)
     }
 
     /// A list.
     pub fn list(&mut self, key: &str) -> Option<&'a [Value]> {
-        self.typed(key, "a list", Value::as_array).map(Vec::as_slice)
+        self.typed(key, &[Kind::List], Value::as_array).map(Vec::as_slice)
     }
 
     /// A list of at least one and not too many.
@@ -153,10 +182,22 @@ impl<'a, 'c> Fields<'a, 'c> {
     pub fn texts(&mut self, key: &str) -> Option<Vec<(String, &'a str)>> {
         let path = self.at(key);
         let mut texts = Vec::new();
+        if let Some(Value::String(text)) = self.get(key)
+            && let Some(found) = self.templates.yielded(text)
+        {
+            let message =
+                |found| format!("every item must be a text, and each that this template yields is {found}");
+            self.unless_fits(&path, &found.items(), &[Kind::Text], message);
+        }
         for (n, value) in self.list(key)?.iter().enumerate() {
             match value {
-                Value::String(text) if self.templates && Template::is_in(text) => {}
-                Value::String(text) => texts.push((item(&path, n), text.as_str())),
+                Value::String(text) => match self.templates.yielded(text) {
+                    Some(found) => {
+                        let message = |found| format!("must be a text, and this template yields {found}");
+                        self.unless_fits(&item(&path, n), &found, &[Kind::Text], message);
+                    }
+                    None => texts.push((item(&path, n), text.as_str())),
+                },
                 other => self.wrong_type(item(&path, n), "a text", other),
             }
         }
@@ -180,7 +221,7 @@ impl<'a, 'c> Fields<'a, 'c> {
 
     /// A whole number within a range.
     pub fn whole(&mut self, key: &str, least: u64, most: u64) -> Option<u64> {
-        let number = self.typed(key, "a whole number", whole)?;
+        let number = self.typed_as(key, &[Kind::Number], "a whole number", whole)?;
         if (least..=most).contains(&number) {
             return Some(number);
         }
@@ -194,14 +235,49 @@ impl<'a, 'c> Fields<'a, 'c> {
         wrong_type(path, wanted, found, self.violations);
     }
 
-    fn typed<T>(&mut self, key: &str, wanted: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
+    fn typed<T>(&mut self, key: &str, kinds: &[Kind], read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
+        let wanted: Vec<String> = kinds.iter().map(Kind::to_string).collect();
+        self.typed_as(key, kinds, &wanted.join(" or "), read)
+    }
+
+    fn typed_as<T>(
+        &mut self,
+        key: &str,
+        kinds: &[Kind],
+        wanted: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Option<T> {
         let value = self.get(key)?;
         let read = read(value);
-        let templated = self.templates && value.as_str().is_some_and(Template::is_in);
-        if read.is_none() && !templated {
-            self.wrong_type(self.at(key), wanted, value);
+        match value.as_str().and_then(|text| self.templates.yielded(text)) {
+            Some(found) => {
+                let message = |found| format!("must be {wanted}, and this template yields {found}");
+                self.unless_fits(&self.at(key), &found, kinds, message);
+            }
+            None if read.is_none() => self.wrong_type(self.at(key), wanted, value),
+            None => {}
         }
         read
+    }
+
+    /// Notes that what a template yields is of no kind that is wanted, if it is known.
+    fn unless_fits(&mut self, path: &str, found: &Type, wanted: &[Kind], message: impl Fn(Kind) -> String) {
+        if let Some(kind) = found.kind().filter(|kind| !wanted.contains(kind)) {
+            let violation = Violation::new(path, Reason::WrongType, message(kind));
+            // A member may be looked at twice.
+            if !self.violations.0.contains(&violation) {
+                self.violations.add(violation);
+            }
+        }
+    }
+
+    /// A member whose template, if it is one, must yield one of these. Tells whether it is one.
+    pub fn is_template(&mut self, key: &str, kinds: &[Kind]) -> bool {
+        let is = matches!(self.get(key), Some(Value::String(text)) if self.templates.are_in(text));
+        if is {
+            self.typed(key, kinds, Value::as_str);
+        }
+        is
     }
 }
 
@@ -222,15 +298,8 @@ pub(super) fn wrong_type(path: impl Into<String>, wanted: &str, found: &Value, v
 }
 
 /// What a JSON value is, for people.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+fn kind(value: &Value) -> String {
+    Kind::of(value).map_or_else(|| "null".to_owned(), |kind| kind.to_string())
 }
 
 /// A client's text within a message: quoted, control characters escaped, not too long.

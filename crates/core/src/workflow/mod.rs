@@ -9,6 +9,7 @@ mod fields;
 mod graph;
 mod ids;
 pub mod limits;
+mod outputs;
 mod parse;
 mod path;
 pub mod plan;
@@ -26,6 +27,7 @@ use serde_json::{Map, Value};
 use crate::id::{ArtifactId, EngineName, StageId};
 
 pub use context::{StageOutcome, StageView, condition_holds, has_templates, resolve_task, variables};
+pub use outputs::output;
 pub use parse::Parsed;
 pub use path::artifact;
 pub use plan::{Note, NoteCode, Plan, PlannedStage, SchedulePreview, plan};

@@ -1,6 +1,7 @@
 //! What a workflow would do, without doing it: the stages with their order, what is worth knowing, when it fires.
 
 mod draw;
+mod overhead;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::{EngineName, StageId};
 use crate::schedule::Schedule;
 use crate::violation::{item, member};
+
+pub use overhead::{EngineOverhead, ExpectedOverhead, Measured, Source};
 
 use super::graph::Graph;
 use super::task::{self, langgraph};
@@ -30,6 +33,24 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// When the workflow would start, if a stage has a schedule.
     pub schedules: Vec<SchedulePreview>,
+    /// What the engines cost beside the work of the stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<ExpectedOverhead>,
+    /// The live workers of each engine of the workflow; only a server can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Vec<EngineWorkers>>,
+}
+
+/// Who can take an engine's tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineWorkers {
+    /// The engine.
+    pub engine: EngineName,
+    /// Workers that are connected now.
+    pub live: usize,
+    /// How one is started, when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
 }
 
 /// A stage as it would run.
@@ -115,7 +136,14 @@ pub fn plan(workflow: &Workflow, now: DateTime<Utc>) -> Plan {
         workflow.stages.iter().enumerate().map(|(n, stage)| (&stage.id, n)).collect();
     let needs = |stage: &Stage| stage.needs.iter().filter_map(|id| by_id.get(id).copied()).collect();
     let levels = Graph::new(workflow.stages.iter().map(needs).collect()).levels();
-    let mut plan = Plan { stages: Vec::new(), levels: Vec::new(), notes: Vec::new(), schedules: Vec::new() };
+    let mut plan = Plan {
+        stages: Vec::new(),
+        levels: Vec::new(),
+        notes: Vec::new(),
+        schedules: Vec::new(),
+        overhead: None,
+        workers: None,
+    };
     for (n, stage) in workflow.stages.iter().enumerate() {
         let level = levels.iter().position(|level| level.contains(&n)).unwrap_or(0);
         plan.stages.push(PlannedStage {
@@ -138,6 +166,17 @@ pub fn plan(workflow: &Workflow, now: DateTime<Utc>) -> Plan {
 }
 
 impl Plan {
+    /// The engines of the workflow, each once, in the order in which the stages name them.
+    pub fn engines(&self) -> Vec<&EngineName> {
+        let mut engines = Vec::new();
+        for stage in &self.stages {
+            if !engines.contains(&&stage.engine) {
+                engines.push(&stage.engine);
+            }
+        }
+        engines
+    }
+
     fn note(&mut self, field: String, code: NoteCode, message: String) {
         self.notes.push(Note { field, code, message });
     }

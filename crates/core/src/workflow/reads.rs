@@ -1,10 +1,11 @@
-//! What the expressions of a stage read: only what is there, and only stages that are before it.
+//! What the expressions of a stage read: only what is there, only stages that are before it, and only in ways that
+//! what these yield allows.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use crate::expression::{Expression, Template};
+use crate::expression::{Expression, Kind, Template, Type, Variables};
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
 use super::fields::quoted;
@@ -19,6 +20,8 @@ const STAGE_MEMBERS: &[&str] = &["output", "state"];
 pub(super) struct Reads<'a> {
     /// The variables that are known before anything runs.
     pub known: &'a Map<String, Value>,
+    /// The types of all variables, as far as they are known.
+    pub types: &'a Variables,
     /// The stages in order, for hints, and by id.
     pub ids: &'a [String],
     pub by_id: &'a HashMap<&'a str, usize>,
@@ -37,9 +40,21 @@ impl Reads<'_> {
             return;
         }
         match Expression::parse(source) {
-            Ok(expression) => self.expression(&expression, field, violations),
+            Ok(expression) => {
+                let found = self.expression(&expression, false, field, violations);
+                // What the workflow itself gives may be meant as it stands: `when: input.release`.
+                let given = expression.only_reads().is_some_and(|root| root != "stages");
+                if let Some(kind) = found.kind().filter(|kind| *kind != Kind::Boolean && !given) {
+                    violations.push(field, Reason::WrongType, not_boolean(source, kind));
+                }
+            }
             Err(error) => violations.push(field, error.reason(), error.to_string()),
         }
+    }
+
+    /// What a text with templates yields.
+    pub fn yielded(&self, text: &str) -> Type {
+        Template::parse(text).map_or(Type::Any, |template| template.infer(self.types))
     }
 
     /// Checks every template in a task.
@@ -57,7 +72,7 @@ impl Reads<'_> {
             Value::String(text) if Template::is_in(text) => match Template::parse(text) {
                 Ok(template) => {
                     for expression in template.expressions() {
-                        self.expression(expression, field, violations);
+                        self.expression(expression, true, field, violations);
                         self.known_now(expression, field, violations);
                     }
                 }
@@ -74,7 +89,14 @@ impl Reads<'_> {
         }
     }
 
-    fn expression(&self, expression: &Expression, field: &str, violations: &mut Violations) {
+    /// Checks an expression; its type. `strict` tells that it stands in a template.
+    fn expression(
+        &self,
+        expression: &Expression,
+        strict: bool,
+        field: &str,
+        violations: &mut Violations,
+    ) -> Type {
         let references = expression.references();
         for root in references.roots.iter().filter(|root| !ROOTS.contains(&root.as_str())) {
             let message =
@@ -110,6 +132,11 @@ impl Reads<'_> {
                 Some(_) => {}
             }
         }
+        let (found, problems) = expression.infer(self.types, strict);
+        for problem in problems {
+            violations.push(field, problem.reason, problem.message);
+        }
+        found
     }
 
     /// A template that only names a member of the input can be looked up at once.
@@ -122,4 +149,15 @@ impl Reads<'_> {
             violations.push(field, Reason::UnknownReference, format!("{path} is not there"));
         }
     }
+}
+
+fn not_boolean(source: &str, kind: Kind) -> String {
+    let source: String = source.trim().chars().take(64).collect();
+    let instead = match kind {
+        Kind::Text => format!("{source} != \"\""),
+        Kind::Number => format!("{source} > 0"),
+        Kind::List | Kind::Object => format!("size({source}) > 0"),
+        Kind::Boolean => source,
+    };
+    format!("a condition yields true or false, and this one yields {kind}: compare it, as in {instead}")
 }

@@ -18,6 +18,22 @@ impl Plan {
                 let _ = writeln!(text, "  {instant}");
             }
         }
+        if let Some(expected) = &self.overhead {
+            text.push_str("\nexpected beside the stages' own work:\n");
+            for known in &expected.engines {
+                let _ = writeln!(text, "  {}: {}", known.engine, known.source);
+            }
+            let (least, most) = (expected.least_ms.round(), expected.most_ms.round());
+            let range = if least == most { format!("{most}ms") } else { format!("{least}-{most}ms") };
+            let _ = writeln!(text, "  in all: {range} along the longest chain of stages");
+        }
+        if let Some(workers) = &self.workers {
+            text.push_str("\nconnected workers:\n");
+            for known in workers {
+                let start = known.start.as_ref().map(|how| format!("; start one: {how}")).unwrap_or_default();
+                let _ = writeln!(text, "  {}: {}{start}", known.engine, known.live);
+            }
+        }
         if !self.notes.is_empty() {
             text.push('\n');
         }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::violation::{Reason, Violations};
 
-use super::super::fields::Fields;
+use super::super::fields::{Fields, Templates};
 use super::reference;
 
 /// The keys of which a task has exactly one.
@@ -22,7 +22,12 @@ const MODES: &[&str] = &["coordinate", "route", "broadcast", "tasks"];
 const WRITES: &[&str] = &["never", "ask", "allow"];
 const MAX_AGENTS: usize = 50;
 
-pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
+pub(super) fn check(
+    task: &Map<String, Value>,
+    path: &str,
+    templates: Templates<'_>,
+    violations: &mut Violations,
+) {
     let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
     fields.text("task");
     fields.text("model");

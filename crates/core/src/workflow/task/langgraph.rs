@@ -22,10 +22,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::expression::{Expression, Template};
+use crate::expression::{Expression, Template, Type};
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
-use super::super::fields::{Fields, quoted, wrong_type};
+use super::super::fields::{Fields, Templates, quoted, wrong_type};
 use super::reference;
 
 /// The keys of which a task has exactly one.
@@ -65,7 +65,12 @@ pub struct Routes {
     pub exhaustive: bool,
 }
 
-pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
+pub(super) fn check(
+    task: &Map<String, Value>,
+    path: &str,
+    templates: Templates<'_>,
+    violations: &mut Violations,
+) {
     let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
     fields.text("model");
     match fields.exactly_one(FORMS) {
@@ -98,7 +103,7 @@ impl Graph {
     /// The graph that a task declares, if it does.
     pub fn of(task: &Map<String, Value>) -> Option<Self> {
         let workflow = task.get("workflow")?.as_object()?;
-        Some(Self::read(workflow, "", true, &mut Violations::default()))
+        Some(Self::read(workflow, "", Templates::Yield(&|_| Type::Any), &mut Violations::default()))
     }
 
     /// The nodes that are only named as targets, with the node that names each first.
@@ -148,7 +153,12 @@ impl Graph {
         self.nodes.iter().map(String::as_str).filter(|node| !reached.contains(*node)).collect()
     }
 
-    fn read(workflow: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) -> Self {
+    fn read(
+        workflow: &Map<String, Value>,
+        path: &str,
+        templates: Templates<'_>,
+        violations: &mut Violations,
+    ) -> Self {
         let mut fields = Fields::new(
             workflow,
             path,
@@ -184,7 +194,7 @@ impl Graph {
         graph
     }
 
-    fn node(&mut self, value: &Value, path: &str, templates: bool, violations: &mut Violations) {
+    fn node(&mut self, value: &Value, path: &str, templates: Templates<'_>, violations: &mut Violations) {
         let (name, at) = match value {
             Value::String(name) => (Some(name.as_str()), path.to_owned()),
             Value::Object(members) => (described(members, path, templates, violations), member(path, "name")),
@@ -219,7 +229,7 @@ impl Graph {
 fn described<'a>(
     members: &'a Map<String, Value>,
     path: &str,
-    templates: bool,
+    templates: Templates<'_>,
     violations: &mut Violations,
 ) -> Option<&'a str> {
     let text = |key| members.get(key).and_then(Value::as_str);
@@ -290,7 +300,8 @@ fn routes(value: &Value, path: &str, violations: &mut Violations) -> Routes {
                     wrong_type(path, "an object with \"to\" and \"when\"", rule, violations);
                     continue;
                 };
-                let mut fields = Fields::new(members, &path, &["when", "to"], false, violations);
+                let mut fields =
+                    Fields::new(members, &path, &["when", "to"], Templates::Resolved, violations);
                 if let Some(source) = fields.text("when") {
                     let at = fields.at("when");
                     state_expression(source, &at, fields.violations);

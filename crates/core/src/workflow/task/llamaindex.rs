@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::violation::{Reason, Violations, suggestion};
 
-use super::super::fields::{Fields, quoted};
+use super::super::fields::{Fields, Templates, quoted};
 use super::super::limits::MAX_DOCUMENTS;
 use super::{documents, reference};
 
@@ -21,7 +21,12 @@ const KEYS: &[&str] = &["docs", "questions", "query", "index", "top_k", "filters
 const MAX_QUESTIONS: usize = 20;
 const MAX_TOP_K: u64 = 50;
 
-pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
+pub(super) fn check(
+    task: &Map<String, Value>,
+    path: &str,
+    templates: Templates<'_>,
+    violations: &mut Violations,
+) {
     let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
     fields.text("model");
     match fields.exactly_one(FORMS) {

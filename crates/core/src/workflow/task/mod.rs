@@ -3,8 +3,8 @@
 //! A reference names an object in the user's project, `path.py:attribute` or `package.module:attribute`. Engines
 //! that a deployment adds take any object: their workers know their tasks, we do not.
 //!
-//! A task is checked twice: as written, where a template passes for any type, and when its templates have become
-//! values, right before it is sent. So what a template yields cannot slip past a check.
+//! A task is checked twice: as written, where a template passes for every type that it may become, and when its
+//! templates have become values, right before it is sent. So what a template yields cannot slip past a check.
 
 mod agno;
 pub mod langgraph;
@@ -15,15 +15,15 @@ use serde_json::{Map, Value};
 
 use crate::violation::{Reason, Violations};
 
-use super::fields::{Fields, quoted};
+use super::fields::{Fields, Templates, quoted};
 use super::path::{check_document, check_relative};
 
-/// Checks a task. `templates` tells whether they are still in it.
+/// Checks a task. `templates` tells what those in it yield, if they still are.
 pub(super) fn check(
     engine: &str,
     task: &Map<String, Value>,
     path: &str,
-    templates: bool,
+    templates: Templates<'_>,
     violations: &mut Violations,
 ) {
     match engine {

@@ -10,11 +10,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::expression::Template;
+use crate::expression::{Kind, Template};
 use crate::schedule::Schedule;
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
-use super::super::fields::{Fields, quoted};
+use super::super::fields::{Fields, Templates, quoted};
 use super::super::graph::Graph;
 use super::super::path::check_relative;
 use super::reference;
@@ -33,7 +33,12 @@ const TARGET_KINDS: &[&str] = &["sqlite", "duckdb", "csv", "parquet", "postgres"
 const EXPECTATIONS: &[&str] = &["columns", "not_null", "unique", "min_rows", "max_rows"];
 const MAX_TASKS: usize = 100;
 
-pub(super) fn check(task: &Map<String, Value>, path: &str, templates: bool, violations: &mut Violations) {
+pub(super) fn check(
+    task: &Map<String, Value>,
+    path: &str,
+    templates: Templates<'_>,
+    violations: &mut Violations,
+) {
     let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
     schedule(&mut fields);
     match fields.exactly_one(FORMS) {
@@ -82,7 +87,7 @@ fn schedule(fields: &mut Fields<'_, '_>) {
     }
 }
 
-fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: bool) {
+fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
     fields.only(form, KEYS, ETL);
     sources(fields);
     if let Some(Value::Object(statements)) = fields.get("transform") {
@@ -95,7 +100,7 @@ fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: bool) {
             }
         }
     } else {
-        fields.fixed_text("transform");
+        fields.fixed_text_or("transform", &[Kind::Text, Kind::Object]);
     }
     expect(fields, templates);
     if let Some(Value::Object(members)) = fields.get("target") {
@@ -109,7 +114,7 @@ fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: bool) {
             let path = target.at("path");
             check_relative(text, &path, target.violations);
         }
-    } else {
+    } else if !fields.is_template("target", &[Kind::Text, Kind::Object]) {
         fields.one_of("target", TARGET_KINDS);
     }
 }
@@ -140,7 +145,7 @@ fn sources(fields: &mut Fields<'_, '_>) {
     }
 }
 
-fn dag(fields: &mut Fields<'_, '_>, templates: bool) {
+fn dag(fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
     fields.only("dag", KEYS, DAG);
     sources(fields);
     fields.require("tasks", "the tasks by name");
@@ -154,7 +159,7 @@ fn dag(fields: &mut Fields<'_, '_>, templates: bool) {
             .enumerate()
             .map(|(n, task)| (item(&path, n), task.get("name").and_then(Value::as_str), task))
             .collect(),
-        Some(Value::String(text)) if templates && Template::is_in(text) => return,
+        Some(_) if fields.is_template("tasks", &[Kind::Object, Kind::List]) => return,
         Some(other) => return fields.wrong_type(path, "an object of tasks by name, or a list", other),
         None => return,
     };
