@@ -12,6 +12,7 @@
 //! | [`langgraph`] | the examples of LangGraph's page, run as written |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
 //! | [`examples`] | the example of the other engines' pages, run as written |
+//! | [`fifth`] | an engine that a file registers is known everywhere and runs |
 //! | [`missing`] | an engine that is not there fails and is never a success |
 //! | [`noop`] | the engine of benchmarks and tests does what its tasks say |
 //! | [`clients`] | a Python client that knows nothing but reflection |
@@ -26,6 +27,7 @@ mod checkpoints;
 mod cli;
 mod clients;
 mod examples;
+mod fifth;
 mod kill;
 mod langgraph;
 mod missing;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use mahavishnu_process::settings::ConfigFile;
 use mahavishnu_provision::nats;
 use mahavishnu_worker::Engine;
 
@@ -100,7 +101,7 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
     /// Run only a coordinator, for real deployments
-    Coordinator(mahavishnu_coordinator::Options),
+    Coordinator(Coordinator),
     /// Run only the worker of one engine, for real deployments
     Worker(Worker),
 }
@@ -178,7 +179,7 @@ pub struct Dev {
     /// Where to serve gRPC and gRPC-Web; port 0 takes a free one
     #[arg(long, env = "MAHAVISHNU_LISTEN", default_value = "127.0.0.1:7433")]
     pub listen: SocketAddr,
-    /// Engines to start workers for, separated by commas; all by default
+    /// Engines to start workers for, separated by commas; by default all, and those that --engines-file says how to start
     #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = engines::parse)]
     pub engines: Vec<Engine>,
     /// The system that is started.
@@ -446,12 +447,29 @@ pub struct Doctor {
     pub python: Option<PathBuf>,
 }
 
+/// `coordinator`.
+#[derive(Debug, Args)]
+pub struct Coordinator {
+    /// The file of settings.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// How it is set up.
+    #[command(flatten)]
+    pub options: mahavishnu_coordinator::Options,
+}
+
 /// `worker`.
 #[derive(Debug, Args)]
 pub struct Worker {
-    /// The engine: agno, langgraph, llamaindex or prefect
-    #[arg(value_name = "ENGINE", value_parser = engines::parse_worker)]
-    pub runs: mahavishnu_worker::Runs,
+    /// The engine: agno, langgraph, llamaindex or prefect; with --module one of your own
+    pub engine: String,
+    /// The engine's module in the project directory, for an engine of your own: path.py or package.module.
+    /// It runs in --python
+    #[arg(long, value_name = "PLACE")]
+    pub module: Option<String>,
+    /// The file of settings.
+    #[command(flatten)]
+    pub file: ConfigFile,
     /// How it is set up.
     #[command(flatten)]
     pub options: mahavishnu_worker::Options,

@@ -29,33 +29,26 @@ mod workflow;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{CommandFactory as _, FromArgMatches as _};
+use mahavishnu_process::settings;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
 
-/// `EX_USAGE` of sysexits, so that a bad flag is not taken for a refused workflow.
-const USAGE: u8 = 64;
-
 fn main() -> ExitCode {
-    let parsed = Cli::command()
-        .try_get_matches()
-        .and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
-    let (cli, matches) = match parsed {
+    let (cli, matches) = match settings::parse_with_matches::<Cli>() {
         Ok(parsed) => parsed,
-        Err(error) => {
-            // Help and version come this way too; a closed standard output is no reason to fail.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     let mut telemetry = cli.telemetry;
     match cli.command {
-        Command::Coordinator(options) => mahavishnu_coordinator::main(options, &telemetry),
-        Command::Worker(role) => {
-            mahavishnu_worker::main(role.runs, role.options, cli.global.state_dir, &telemetry)
-        }
+        Command::Coordinator(role) => mahavishnu_coordinator::main(role.options, &telemetry),
+        Command::Worker(role) => match system::engines::runs(&role.engine, role.module) {
+            Ok(runs) => mahavishnu_worker::main(&runs, role.options, cli.global.state_dir, &telemetry),
+            Err(problem) => settings::refused(&Cli::command().error(ErrorKind::InvalidValue, problem)),
+        },
         command => {
             let log_chosen =
                 matches.value_source("log").is_some_and(|source| source != ValueSource::DefaultValue);

@@ -49,19 +49,27 @@ pub use sidecar::Sidecar;
 static SOURCES: include_dir::Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/python");
 
 /// What a worker runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Runs {
-    /// An engine, in its host.
+    /// An engine that comes with the program, in its host.
     Engine(Engine),
+    /// An engine of the project's own, in the same host.
+    Own {
+        /// Its name, as the deployment registers it.
+        name: EngineName,
+        /// Its module in the project directory: `path.py` or `package.module`.
+        module: String,
+    },
     /// The no-op engine of benchmarks and tests, in the worker itself.
     Noop,
 }
 
 impl Runs {
     /// The engine's name.
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Engine(engine) => engine.name,
+            Self::Own { name, .. } => name.as_str(),
             Self::Noop => noop::NAME,
         }
     }
@@ -103,14 +111,14 @@ struct Program {
 /// The program of one engine's worker: settings, then [`main`].
 pub fn program(engine: &Engine) -> ExitCode {
     match settings::parse::<Program>() {
-        Ok(program) => main(Runs::Engine(*engine), program.options, program.state_dir, &program.telemetry),
+        Ok(program) => main(&Runs::Engine(*engine), program.options, program.state_dir, &program.telemetry),
         Err(code) => code,
     }
 }
 
 /// A whole worker process, from these options on.
 pub fn main(
-    runs: Runs,
+    runs: &Runs,
     options: Options,
     state_dir: Option<PathBuf>,
     telemetry: &mahavishnu_telemetry::Options,
@@ -135,7 +143,7 @@ pub fn main(
 /// # Errors
 /// When it cannot start: no environment, no engine in it, no project directory.
 pub async fn run(
-    runs: Runs,
+    runs: &Runs,
     options: Options,
     provision: &Provision,
     relay: Option<SpanRelay>,
@@ -160,7 +168,7 @@ pub async fn run(
 
 /// Everything that attempts need: NATS, and the engine.
 async fn prepare(
-    runs: Runs,
+    runs: &Runs,
     options: Options,
     provision: &Provision,
     relay: Option<SpanRelay>,
@@ -183,8 +191,23 @@ async fn prepare(
         match runs {
             Runs::Engine(engine) => {
                 let (host, sidecar) =
-                    start(&engine, options.python, options.isolation, &data, provision).await?;
+                    start(engine, options.python, options.isolation, &data, provision).await?;
                 Ok((Some(host), sidecar))
+            }
+            Runs::Own { name, module } => {
+                let python = match options.python {
+                    Some(python) => python,
+                    None => provision.python().await.context("Python")?.executable.clone(),
+                };
+                let host = host::Host::start(host::Options {
+                    engine: name.to_string(),
+                    own: Some(host::Own { module: module.clone(), project: project.clone() }),
+                    python,
+                    sources: provision.sources(&SOURCES).await.context("engine host")?,
+                    isolation: options.isolation,
+                    environment: Vec::new(),
+                });
+                Ok((Some(host.await?), None))
             }
             Runs::Noop => anyhow::Ok((None, None)),
         }
@@ -216,6 +239,7 @@ async fn start(
     environment.extend(
         engine.sidecar.map(|sidecar| (sidecar.home.to_owned(), data.join("home").display().to_string())),
     );
-    let options = host::Options { engine: engine.name, python, sources, isolation, environment };
+    let engine = engine.name.to_owned();
+    let options = host::Options { engine, own: None, python, sources, isolation, environment };
     Ok((host::Host::start(options).await?, sidecar))
 }

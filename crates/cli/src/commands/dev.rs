@@ -27,6 +27,7 @@ pub async fn run(context: &Context, args: Dev, signals: &Signals) -> anyhow::Res
     free(&args)?;
     let wanted = Wanted {
         engines: if args.engines.is_empty() { engines::ALL.to_vec() } else { args.engines.clone() },
+        added: if args.engines.is_empty() { engines::added(&context.registry()?) } else { Vec::new() },
         listen: args.listen,
         keep: true,
         project: args.system.project(Path::new("."))?,
@@ -71,7 +72,7 @@ async fn keep(context: &Context, system: &mut System, signals: &Signals) -> bool
             () = signals.stop.cancelled() => return false,
             workers = &mut warm, if cold => {
                 cold = false;
-                let names: Vec<_> = workers.iter().map(|(name, _)| *name).collect();
+                let names: Vec<_> = workers.iter().map(|(name, _)| name.as_str()).collect();
                 context.say(&format!("workers ready: {}", names.join(", ")));
                 for (name, address) in &workers {
                     if let Some(address) = address {
@@ -115,7 +116,8 @@ fn greeting(
         Durability::Power => "power: an acknowledged event survives a power cut",
     };
     let model = system.model_name.as_deref().unwrap_or("none");
-    let names: Vec<_> = wanted.engines.iter().map(|engine| engine.name).collect();
+    let added = wanted.added.iter().map(|(engine, _)| engine.as_str());
+    let names: Vec<_> = wanted.engines.iter().map(|engine| engine.name).chain(added).collect();
     let mut rows = vec![
         ("gRPC, gRPC-Web", file.endpoint.clone()),
         ("NATS", file.nats.clone()),

@@ -99,17 +99,23 @@ impl Prepared {
 
     async fn with_own_system(&self, context: &Context, signals: &Signals) -> anyhow::Result<ExitCode> {
         let named = workflow::engines(&self.draft);
+        let mut added = engines::added(&context.registry()?);
+        added.retain(|(engine, _)| named.contains(&engine.as_str()));
         let wanted = Wanted {
             engines: named.iter().filter_map(|name| engines::find(name)).collect(),
+            added,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             keep: false,
             project: self.project.clone(),
             drain: DRAIN,
             tries: Some(TRIES),
         };
-        for name in named.iter().filter(|name| engines::find(name).is_none()) {
+        let started = |name: &str| {
+            engines::find(name).is_some() || wanted.added.iter().any(|(added, _)| added.as_str() == name)
+        };
+        for name in named.iter().filter(|name| !started(name)) {
             context.say(&format!(
-                "no worker is started for {name}: start your own, or the execution waits for it"
+                "no worker is started for {name}, because its file says no \"worker\": start your own, or the execution waits for it"
             ));
         }
         let starting = System::start(context, &self.provision, &self.args.system, &wanted, signals);

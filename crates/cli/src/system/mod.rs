@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use mahavishnu_core::id::EngineName;
 use mahavishnu_provision::{
     Environment, Provision,
     model::{MODEL, environment as model_environment},
@@ -37,6 +38,8 @@ use roles::Roles;
 pub struct Wanted {
     /// Engines to start workers for.
     pub engines: Vec<Engine>,
+    /// Engines that the deployment adds, each with the command that starts a worker of it.
+    pub added: Vec<(EngineName, String)>,
     /// Where the coordinator serves.
     pub listen: SocketAddr,
     /// Whether the data stays.
@@ -51,7 +54,7 @@ pub struct Wanted {
 
 /// A running system. Dropping it kills it.
 pub struct System {
-    workers: Vec<(Engine, Part)>,
+    workers: Vec<(String, Part)>,
     coordinator: Part,
     nats: Part,
     notices: mpsc::UnboundedReceiver<Notice>,
@@ -88,14 +91,14 @@ impl System {
         let roles = Roles { context, state: provision.state(), args, wanted, nats: &addresses.nats };
         let start = |spec| Part::start(spec, notify.clone(), signals.kill.clone());
         let coordinator = start(roles.coordinator()?);
-        let workers = wanted
-            .engines
-            .iter()
-            .zip(interpreters)
-            .map(|(engine, python)| {
-                Ok((*engine, start(roles.worker(engine, &python, args.model.as_deref())?)))
-            })
-            .collect::<anyhow::Result<_>>()?;
+        let mut workers = Vec::new();
+        for (engine, python) in wanted.engines.iter().zip(interpreters) {
+            let spec = roles.worker(engine, &python, args.model.as_deref())?;
+            workers.push((engine.name.to_owned(), start(spec)));
+        }
+        for (engine, how) in &wanted.added {
+            workers.push((engine.to_string(), start(roles.added(engine, how, args.model.as_deref())?)));
+        }
         let endpoint = ready(&coordinator, &mut notices).await?;
         Ok(Self { workers, coordinator, nats, notices, endpoint, addresses, model_name })
     }
@@ -110,9 +113,9 @@ impl System {
     }
 
     /// Ends when every worker has been ready once; gives the engines, each with the server beside its host.
-    pub fn warm(&self) -> impl Future<Output = Vec<(&'static str, Option<String>)>> + use<> {
+    pub fn warm(&self) -> impl Future<Output = Vec<(String, Option<String>)>> + use<> {
         let workers: Vec<_> =
-            self.workers.iter().map(|(engine, part)| (engine.name, part.when_ready())).collect();
+            self.workers.iter().map(|(engine, part)| (engine.clone(), part.when_ready())).collect();
         let waiting = workers.into_iter().map(|(name, ready)| async move {
             let sidecar = ready.await?.get("sidecar")?.as_str().map(str::to_owned);
             Some((name, sidecar))

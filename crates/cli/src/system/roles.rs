@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use mahavishnu_core::id::EngineName;
 use mahavishnu_provision::StateDir;
 use mahavishnu_worker::Engine;
 use serde_json::Value;
@@ -44,7 +45,7 @@ impl Roles<'_> {
             log: self.state.log("coordinator"),
             grace: GRACE,
             tries: self.wanted.tries,
-            command: repeat(base, "coordinator", move |said| {
+            command: repeat(base, Some("coordinator"), move |said| {
                 let had = said.and_then(|said| said.get("address")).and_then(Value::as_str);
                 vec!["--listen".to_owned(), had.unwrap_or(&listen).to_owned()]
             }),
@@ -62,18 +63,43 @@ impl Roles<'_> {
         if let Some(model) = model {
             base.args(["--model", model]);
         }
-        Ok(Spec {
-            name: format!("worker of {}", engine.name),
-            log: self.state.log(&format!("worker-{}", engine.name)),
+        Ok(self.worker_spec(engine.name, repeat(base, Some("worker"), |_| Vec::new())))
+    }
+
+    /// The worker of an engine that the deployment adds: what its file says, run by the shell in the project directory.
+    /// All settings of a worker are in the environment, and this program is on the path.
+    pub fn added(&self, engine: &EngineName, how: &str, model: Option<&str>) -> anyhow::Result<Spec> {
+        let mut base = self.inherit(Command::new("sh"));
+        base.args(["-c", &format!("exec {how}")]).current_dir(&self.wanted.project);
+        base.env("MAHAVISHNU_NATS_URL", self.nats).env("MAHAVISHNU_PROJECT", &self.wanted.project);
+        base.env("MAHAVISHNU_SLOTS", self.args.slots.to_string());
+        base.env("MAHAVISHNU_DRAIN", format!("{}ms", self.wanted.drain.as_millis()));
+        if let Some(model) = model {
+            base.env("MAHAVISHNU_MODEL", model);
+        }
+        let own = std::env::current_exe().context("the path of this program")?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let all = own.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+        base.env("PATH", std::env::join_paths(all).context("the search path")?);
+        Ok(self.worker_spec(engine.as_str(), repeat(base, None, |_| Vec::new())))
+    }
+
+    fn worker_spec(&self, engine: &str, command: MakeCommand) -> Spec {
+        Spec {
+            name: format!("worker of {engine}"),
+            log: self.state.log(&format!("worker-{engine}")),
             grace: self.wanted.drain + GRACE,
             tries: self.wanted.tries,
-            command: repeat(base, "worker", |_| Vec::new()),
-        })
+            command,
+        }
     }
 
     /// This program, with what all roles inherit.
     fn program(&self) -> anyhow::Result<Command> {
-        let mut command = Command::new(std::env::current_exe().context("the path of this program")?);
+        Ok(self.inherit(Command::new(std::env::current_exe().context("the path of this program")?)))
+    }
+
+    fn inherit(&self, mut command: Command) -> Command {
         let telemetry = &self.context.telemetry;
         command.env("MAHAVISHNU_HOME", self.state.root());
         command.env("OTEL_TRACES_SAMPLER_ARG", telemetry.trace_ratio.to_string());
@@ -83,19 +109,22 @@ impl Roles<'_> {
         if let Some(log) = &self.context.children_log {
             command.env("MAHAVISHNU_LOG", log);
         }
-        Ok(command)
+        command
     }
 }
 
-/// The same command again and again: `role`, then what `base` has, then what `more` adds.
+/// The same command again and again: `role` if there is one, then what `base` has, then what `more` adds.
 fn repeat(
     base: Command,
-    role: &'static str,
+    role: Option<&'static str>,
     more: impl Fn(Option<&Value>) -> Vec<String> + Send + Sync + 'static,
 ) -> MakeCommand {
     Box::new(move |said| {
         let mut command = Command::new(base.get_program());
-        command.arg(role).args(base.get_args()).args(more(said));
+        command.args(role).args(base.get_args()).args(more(said));
+        if let Some(directory) = base.get_current_dir() {
+            command.current_dir(directory);
+        }
         for (name, value) in base.get_envs() {
             match value {
                 Some(value) => command.env(name, value),

@@ -1,4 +1,4 @@
-"""Entry: `python -m mahavishnu_host --engine NAME --socket PATH --isolation process|shared`.
+"""Entry: `python -m mahavishnu_host --engine NAME --socket PATH --isolation process|shared [--module PLACE]`.
 
 Order matters: the standard streams are redirected before any engine is imported, and the heap is frozen
 before the first fork, so that children share its pages.
@@ -20,7 +20,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-from . import system, tracing
+from . import references, system, tracing
 from .attempt import Host
 from .framing import encode
 from .server import ForkServer
@@ -38,7 +38,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # children end with us
     began = time.monotonic()
     try:
-        engine = importlib.import_module(f"mahavishnu_host.engines.{arguments.engine}")
+        engine = _engine(arguments)
         tracer = tracing.prepare(arguments.engine)
         engine.prewarm()
     except BaseException as error:  # noqa: BLE001 - an import may raise anything, SystemExit too
@@ -71,7 +71,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--engine", required=True)
     parser.add_argument("--socket", required=True)
     parser.add_argument("--isolation", choices=("process", "shared"), default="process")
+    parser.add_argument("--module", help="an engine of the project's own: path.py or package.module")
+    parser.add_argument("--project", default=".", help="the project directory, for --module")
     return parser.parse_args()
+
+
+def _engine(arguments: argparse.Namespace) -> ModuleType:
+    """One of ours by its name, or the project's own by its place."""
+    if arguments.module is None:
+        return importlib.import_module(f"mahavishnu_host.engines.{arguments.engine}")
+    engine = references.load(arguments.module, arguments.project, "--module")
+    missing = [name for name in ("NAME", "PACKAGES", "prewarm", "run") if not hasattr(engine, name)]
+    if missing:
+        raise AttributeError(f"{arguments.module} is no engine module: it has no {', '.join(missing)}")
+    return engine
 
 
 def _connect(path: str) -> socket.socket:

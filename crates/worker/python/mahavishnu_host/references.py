@@ -22,8 +22,13 @@ def resolve(reference: Any, project: str, field: str) -> Any:
     if not isinstance(reference, str) or reference.count(":") != 1:
         raise StageError("REFERENCE_INVALID", f"{reference!r} is neither path.py:attr nor pkg.mod:attr", field=field)
     place, _, attribute = reference.partition(":")
+    return _attribute(load(place, project, field), attribute, reference, field)
+
+
+def load(place: str, project: str, field: str) -> ModuleType:
+    """The module that `path.py` or `pkg.mod` means."""
     root = Path(project).resolve()
-    file = _locate(place, root, reference, field)
+    file = _locate(place, root, field)
     try:
         module = _load_file(file, root) if place.endswith(".py") else _load_module(place, root)
     except Exception as error:
@@ -31,20 +36,20 @@ def resolve(reference: Any, project: str, field: str) -> Any:
         raise StageError("REFERENCE_FAILED", message, field=field) from error
     if not place.endswith(".py") and not _is_inside(module, root):
         raise StageError("REFERENCE_OUTSIDE", f"{place} names a module outside the project", field=field)
-    return _attribute(module, attribute, reference, field)
+    return module
 
 
-def _locate(place: str, root: Path, reference: str, field: str) -> Path:
+def _locate(place: str, root: Path, field: str) -> Path:
     """The file that `place` means; it exists and lies in the project."""
     if "\0" in place or not place:
-        raise StageError("REFERENCE_INVALID", f"{reference!r} names no file", field=field)
+        raise StageError("REFERENCE_INVALID", f"{place!r} names no file", field=field)
     if place.endswith(".py"):
         candidates = [root / place]
     elif all(part.isidentifier() for part in place.split(".")):
         base = root.joinpath(*place.split("."))
         candidates = [base.with_suffix(".py"), base / "__init__.py"]
     else:
-        raise StageError("REFERENCE_INVALID", f"{reference!r} is neither path.py:attr nor pkg.mod:attr", field=field)
+        raise StageError("REFERENCE_INVALID", f"{place!r} is neither path.py nor pkg.mod", field=field)
     for candidate in candidates:
         file = candidate.resolve()
         if not file.is_relative_to(root):

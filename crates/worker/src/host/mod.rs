@@ -27,7 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The engine.
-    pub engine: &'static str,
+    pub engine: String,
+    /// Where its module is, when it does not come with the program.
+    pub own: Option<Own>,
     /// The interpreter.
     pub python: PathBuf,
     /// The directory of the host's sources.
@@ -36,6 +38,15 @@ pub struct Options {
     pub isolation: Isolation,
     /// Further environment variables.
     pub environment: Vec<(String, String)>,
+}
+
+/// An engine module of a project's own.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// `path.py` or `package.module`.
+    pub module: String,
+    /// The project directory that it is in.
+    pub project: PathBuf,
 }
 
 /// Where the supervisor stands.

@@ -117,16 +117,18 @@ impl Supervisor {
         let listener = UnixListener::bind(&socket).context("socket")?;
         let mut command = Command::new(&self.options.python);
         command
-            .args(["-m", "mahavishnu_host", "--engine", self.options.engine, "--socket"])
+            .args(["-m", "mahavishnu_host", "--engine", &self.options.engine, "--socket"])
             .arg(&socket)
             .args(["--isolation", self.options.isolation.as_str()])
             .env("PYTHONPATH", &self.options.sources)
             .env_remove("PYTHONDONTWRITEBYTECODE")
             .envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(own) = &self.options.own {
+            command.args(["--module", &own.module, "--project"]).arg(&own.project);
+        }
         let mut child = Child::spawn(command, Output::Null, Output::Piped).context("engine host")?;
         let stderr = child.take_stderr().context("standard error")?;
-        let engine = self.options.engine;
-        let log = tokio::spawn(forward_log(stderr, engine));
+        let log = tokio::spawn(forward_log(stderr, self.options.engine.clone()));
 
         let waiting = Waiting::default();
         let result = tokio::select! {
@@ -207,7 +209,7 @@ async fn greet(mut frames: Frames, isolation: Isolation, waiting: Waiting) {
 }
 
 /// What the engine and user code print is the worker's log.
-async fn forward_log(stderr: ChildStderr, engine: &'static str) {
+async fn forward_log(stderr: ChildStderr, engine: String) {
     let mut lines = BufReader::new(stderr).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line);
