@@ -18,11 +18,13 @@ async fn both(arguments: &[&str], input: &str) -> Said {
     here
 }
 
-/// Without what only a server knows of a plan: who is there, and how long stages took.
+/// Without what only a server knows: who is there, and how long the stages of a plan took.
 fn known_anywhere(mut answer: Value) -> Value {
-    if let Some(plan) = answer.as_object_mut().filter(|answer| answer.contains_key("levels")) {
-        plan.remove("workers");
-        plan.remove("overhead");
+    if let Some(members) = answer.as_object_mut() {
+        members.remove("workers");
+        if members.contains_key("levels") {
+            members.remove("overhead");
+        }
     }
     answer
 }
@@ -50,6 +52,19 @@ fn select_names_the_engine_and_the_rule() {
             assert_eq!(answer["engine"], *engine, "{arguments:?}");
             assert!(answer["rule"].as_str().is_some_and(|rule| !rule.is_empty()), "{answer}");
         }
+    });
+}
+
+#[test]
+fn engines_have_the_documented_profile_everywhere() {
+    test(async {
+        let agno = answer(&["engines", "get", "agno", "--json"]).await;
+        assert_eq!((&agno["name"], &agno["complexity"]), (&json!("Agno"), &json!("low")));
+        assert_eq!(agno["weaknesses"], json!(["No state management", "Limited routing", "No scheduling"]));
+        let overhead = json!({"setup_max_ms": 10, "runtime": "Fast", "overhead": "Lowest"});
+        assert_eq!(agno["overhead"], overhead, "{agno:#}");
+        let guide = answer(&["guide", "--json"]).await;
+        assert_eq!(guide["entries"].as_array().unwrap().len(), 12);
     });
 }
 
@@ -109,7 +124,15 @@ fn plan_says_when_a_schedule_would_fire() {
 #[test]
 fn a_servers_plan_says_who_is_there_and_what_was_measured() {
     test(async {
-        let file = workflow("example-3.yaml");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("measured.yaml");
+        // No model, so that it takes no long.
+        let text = "
+stages:
+  - {type: prefect, task: {type: scheduled_etl, schedule: 0 2 * * *, sources: [releases]}}
+  - {type: langgraph, task: {workflow: {nodes: [{name: keep, kind: set, values: {kept: '1'}}]}}}
+";
+        std::fs::write(&file, text).unwrap();
         let ran = run(&file, &[]).await.completed();
         let endpoint = &system().await.endpoint;
         let plan = async |arguments: &[&str]| {

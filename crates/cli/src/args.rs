@@ -273,6 +273,11 @@ pub struct Plan {
 pub enum Engines {
     /// Profiles, and with a running system the live workers and their versions
     List,
+    /// One engine's profile: what it is good at, what it costs
+    Get {
+        /// The engine
+        engine: String,
+    },
 }
 
 /// `executions`.

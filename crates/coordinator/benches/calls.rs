@@ -33,7 +33,10 @@ const SPELL: Duration = Duration::from_secs(3);
 const TEXT: &str = "Need to analyze documents and get approval before the nightly load";
 const STAGES: [(&str, &str); 3] = [
     ("llamaindex", r#"{"type": "document_analysis", "docs": ["a.pdf"]}"#),
-    ("langgraph", r#"{"workflow": {"nodes": ["review", "approve"]}, "input": {"of": "${{ stages.llamaindex.output.summary }}"}}"#),
+    (
+        "langgraph",
+        r#"{"workflow": {"nodes": ["review", "approve"]}, "input": {"of": "${{ stages.llamaindex.output.summary }}"}}"#,
+    ),
     ("agno", r#"{"agents": ["implementer"], "task": "${{ stages.langgraph.output.state.plan }}"}"#),
 ];
 
@@ -60,7 +63,8 @@ struct Client {
 
 impl Client {
     async fn connect(address: &str) -> Self {
-        let channel = Endpoint::from_shared(address.to_owned()).unwrap().tcp_nodelay(true).connect().await.unwrap();
+        let channel =
+            Endpoint::from_shared(address.to_owned()).unwrap().tcp_nodelay(true).connect().await.unwrap();
         Self {
             health: HealthClient::new(channel.clone()),
             orchestrator: OrchestratorServiceClient::new(channel),
@@ -72,7 +76,9 @@ impl Client {
             Call::Empty => drop(self.health.check(HealthCheckRequest::default()).await.unwrap()),
             Call::Select => drop(self.orchestrator.select(select_request()).await.unwrap()),
             Call::Recommend => {
-                drop(self.orchestrator.recommend(RecommendRequest { description: TEXT.into() }).await.unwrap());
+                drop(
+                    self.orchestrator.recommend(RecommendRequest { description: TEXT.into() }).await.unwrap(),
+                );
             }
             Call::Plan => {
                 let request = PlanRequest { workflow: Some(workflow()) };
@@ -145,9 +151,13 @@ fn in_process() {
     let select = || selection::select(&registry, black_box(&request)).unwrap();
     row("Select", &|| drop(black_box(select())), &|| drop(black_box(json::to_struct_from(&select()))));
     let recommend = || recommendation::recommend(&registry, black_box(TEXT)).unwrap();
-    row("Recommend", &|| drop(black_box(recommend())), &|| drop(black_box(json::to_struct_from(&recommend()))));
+    row("Recommend", &|| drop(black_box(recommend())), &|| {
+        drop(black_box(json::to_struct_from(&recommend())))
+    });
     let planned = || plan(&Draft::clone(&draft).check(&registry).unwrap(), chrono::Utc::now());
-    row("Plan, 3 stages", &|| drop(black_box(planned())), &|| drop(black_box(json::to_struct_from(&planned()))));
+    row("Plan, 3 stages", &|| drop(black_box(planned())), &|| {
+        drop(black_box(json::to_struct_from(&planned())))
+    });
 }
 
 fn repeat(call: &dyn Fn()) -> (Duration, Duration) {

@@ -106,12 +106,75 @@ fn a_chain_of_a_thousand_stages_is_drawn_in_one_column() {
 }
 
 #[test]
+fn what_is_never_reached_is_noted() {
+    let rules = json!([{"when": "1 > 2", "to": "b"}, {"when": "true", "to": "c"}, {"when": "state.n > 1", "to": "d"}]);
+    let plan = planned(json!({"stages": [
+        {"id": "g", "type": "langgraph", "task": {"workflow": {"nodes": ["a", "b", "c", "d"], "conditional": {"a": rules}, "edges": {"c": "end"}}}},
+        {"id": "never", "type": "custom", "task": {}, "when": "1 == 2"},
+        {"id": "after", "type": "custom", "task": {}},
+        {"id": "joins", "type": "custom", "task": {}, "needs": ["g", "after"]},
+        {"id": "asks", "type": "custom", "task": {}, "needs": ["after"], "when": "stages.after.state == 'skipped'"},
+    ]}));
+    let notes: Vec<_> = plan.notes.iter().map(|note| (note.field.as_str(), note.code)).collect();
+    let graph = "stages[0].task.workflow";
+    assert_eq!(
+        notes,
+        [
+            ("stages[1].when", NoteCode::UnreachableStage),
+            ("stages[2]", NoteCode::UnreachableStage),
+            (format!("{graph}.nodes[1]").as_str(), NoteCode::UnreachableNode),
+            (format!("{graph}.nodes[3]").as_str(), NoteCode::UnreachableNode),
+            (format!("{graph}.conditional.a[0]").as_str(), NoteCode::UnreachableRoute),
+            (format!("{graph}.conditional.a[2]").as_str(), NoteCode::UnreachableRoute),
+        ]
+    );
+}
+
+#[test]
+fn what_to_expect_is_measured_or_from_the_profiles() {
+    use mahavishnu_core::engine::Registry;
+    use mahavishnu_core::workflow::plan::{Measured, Source};
+    let mut plan = planned(json!({"stages": [
+        {"id": "etl", "type": "prefect", "task": {"type": "etl"}},
+        {"id": "a", "type": "agno", "task": {"agents": ["x"]}, "needs": []},
+        {"id": "b", "type": "langgraph", "task": {"workflow": {"nodes": ["n"]}}, "needs": ["a"]},
+        {"id": "c", "type": "custom", "task": {}, "needs": ["etl", "b"]},
+    ]}));
+    plan.expect(&Registry::builtin(), |_| None);
+    let expected = plan.overhead.clone().unwrap();
+    assert_eq!(
+        (expected.least_ms, expected.most_ms),
+        (200.0, 500.0),
+        "Prefect alone takes longer than Agno and LangGraph"
+    );
+    assert_eq!(expected.engines.len(), 4);
+    assert_eq!(expected.engines[3].source, Source::Unknown);
+    let measured = Measured { start_ms: 4.0, run_ms: 900.0, stages: 7 };
+    plan.expect(&Registry::builtin(), |engine| (engine.as_str() == "prefect").then_some(measured));
+    let expected = plan.overhead.clone().unwrap();
+    assert_eq!((expected.least_ms, expected.most_ms), (100.0, 210.0));
+    assert_eq!(expected.engines[0].source, Source::Measured(measured));
+    let text = plan.to_text();
+    for part in [
+        "  prefect: starts within 4ms and works for 900ms, measured: the median of 7 stages\n",
+        "  langgraph: 100-200ms to be ready, medium to run, high overhead (checkpointing), from the profile\n",
+        "  custom: not known",
+        "  in all: 100-210ms along the longest chain of stages\n",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["overhead"]["engines"][0]["source"], "measured");
+    assert_eq!(serde_json::from_value::<Plan>(json).unwrap(), plan);
+}
+
+#[test]
 fn notes_of_a_plan() {
     let plan = planned(json!({
         "documents": {"a.pdf": format!("artifact:{}", "0".repeat(64)), "b.pdf": "1".repeat(64)},
         "stages": [
             {"type": "llamaindex", "task": {"type": "document_analysis", "docs": ["a.pdf"]}, "when": "false"},
-            {"type": "langgraph", "task": {"workflow": {"nodes": ["a", "b", "c"], "edges": {"b": ["x", "end"]}, "conditional": {"a": [{"when": "state.n > 1", "to": "c"}]}}}},
+            {"type": "langgraph", "needs": [], "task": {"workflow": {"nodes": ["a", "b", "c"], "edges": {"b": ["x", "end"]}, "conditional": {"a": [{"when": "state.n > 1", "to": "c"}]}}}},
             {"type": "prefect", "task": {"flow": "f.py:f", "schedule": "30 2 * * *", "timezone": "Europe/Berlin"}},
         ],
     }));

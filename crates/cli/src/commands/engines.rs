@@ -1,9 +1,10 @@
-//! `engines list`: profiles; from a server also live workers and their versions.
+//! `engines list`, `engines get`: profiles; from a server also live workers and their versions.
 
 use std::process::ExitCode;
 
-use mahavishnu_core::engine::Profile;
-use mahavishnu_proto::v1;
+use anyhow::Context as _;
+use mahavishnu_core::engine::SetupTime;
+use mahavishnu_proto::{public, v1};
 
 use crate::client::Client;
 use crate::context::Context;
@@ -18,7 +19,7 @@ pub async fn list(context: &Context) -> anyhow::Result<ExitCode> {
             let response = client.orchestrator().list_profiles(v1::ListProfilesRequest {}).await;
             response.map_err(failure::at(&client.endpoint))?.into_inner().profiles
         }
-        None => context.registry()?.profiles().map(profile).collect(),
+        None => context.registry()?.profiles().map(public::profile).collect(),
     };
     if context.global.json {
         let response = v1::ListProfilesResponse { profiles };
@@ -66,17 +67,57 @@ fn lines(profiles: &[v1::Profile], workers: bool, paint: Paint) -> Vec<String> {
     lines
 }
 
-fn profile(profile: &Profile) -> v1::Profile {
-    v1::Profile {
-        engine: profile.name.to_string(),
-        name: profile.display_name.clone(),
-        complexity: profile.complexity.to_string(),
-        stateful: profile.stateful,
-        routing: profile.routing,
-        scheduling: profile.scheduling,
-        strengths: profile.strengths.clone(),
-        weaknesses: profile.weaknesses.clone(),
-        best_for: profile.best_for.clone(),
-        workers: Vec::new(),
+/// One engine's profile; from a server also its live workers.
+pub async fn get(context: &Context, engine: String) -> anyhow::Result<ExitCode> {
+    let profile = match Client::find(context).await? {
+        Some(client) => {
+            let response = client.orchestrator().get_profile(v1::GetProfileRequest { engine }).await;
+            response.map_err(failure::at(&client.endpoint))?.into_inner().profile.context("no profile")?
+        }
+        None => {
+            let registry = context.registry()?;
+            let near = || registry.nearest(&engine).map(|near| format!(", did you mean {near}?"));
+            let found = registry.find(&engine);
+            let unknown = || format!("there is no engine {engine:?}{}", near().unwrap_or_default());
+            public::profile(found.with_context(unknown)?)
+        }
+    };
+    if context.global.json {
+        output::line(json::message("Profile", &profile));
+    } else {
+        output::lines(described(&profile));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn described(profile: &v1::Profile) -> Vec<String> {
+    let yes = |flag: bool| if flag { "yes" } else { "no" };
+    let mut lines = vec![
+        format!("Name: {}", profile.name),
+        format!("Complexity: {}", profile.complexity),
+        format!("Stateful: {}", yes(profile.stateful)),
+        format!("Routing: {}", yes(profile.routing)),
+        format!("Scheduling: {}", yes(profile.scheduling)),
+        format!("Strengths: {}", profile.strengths.join(", ")),
+        format!("Weaknesses: {}", profile.weaknesses.join(", ")),
+        format!("Best for: {}", profile.best_for.join(", ")),
+        format!("Avoid for: {}", profile.avoid_for.join(", ")),
+    ];
+    if let Some(overhead) = &profile.overhead {
+        let setup = SetupTime { min: overhead.setup_min_ms, max: overhead.setup_max_ms };
+        let note = if overhead.note.is_empty() { String::new() } else { format!(" ({})", overhead.note) };
+        lines.push(format!("Setup time: {setup}"));
+        lines.push(format!("Runtime: {}", overhead.runtime));
+        lines.push(format!("Overhead: {}{note}", overhead.overhead));
+    }
+    if !profile.worker.is_empty() {
+        lines.push(format!("Worker: {}", profile.worker));
+    }
+    let workers = profile.workers.iter();
+    lines.extend(
+        workers.map(|worker| {
+            format!("Connected: {}, {} of {} slots in use", worker.id, worker.busy, worker.slots)
+        }),
+    );
+    lines
 }

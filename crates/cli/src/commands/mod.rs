@@ -23,7 +23,7 @@ use clap::CommandFactory as _;
 use mahavishnu_telemetry::Telemetry;
 use tracing::Instrument as _;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Engines};
 use crate::context::Context;
 use crate::failure::{self, Failure};
 use crate::signals::Signals;
@@ -71,7 +71,8 @@ async fn dispatch(command: Command, context: &Context, signals: &Signals) -> any
             Command::Recommend(args) => recommend::run(context, args).await,
             Command::Plan(args) => plan::run(context, args).await,
             Command::Guide => guide::run(context).await,
-            Command::Engines(_) => engines::list(context).await,
+            Command::Engines(Engines::List) => engines::list(context).await,
+            Command::Engines(Engines::Get { engine }) => engines::get(context, engine).await,
             Command::Executions(args) => executions::run(context, args).await,
             Command::Approvals(args) => approvals::run(context, args).await,
             Command::Explain { id } => explain::run(context, id).await,

@@ -141,16 +141,5 @@ fn profile(app: &App, profile: &Profile) -> v1::Profile {
             busy: heartbeat.busy,
         })
         .collect();
-    v1::Profile {
-        engine: profile.name.to_string(),
-        name: profile.display_name.clone(),
-        complexity: profile.complexity.to_string(),
-        stateful: profile.stateful,
-        routing: profile.routing,
-        scheduling: profile.scheduling,
-        strengths: profile.strengths.clone(),
-        weaknesses: profile.weaknesses.clone(),
-        best_for: profile.best_for.clone(),
-        workers,
-    }
+    v1::Profile { workers, ..public::profile(profile) }
 }

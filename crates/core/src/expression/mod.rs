@@ -134,6 +134,11 @@ impl Expression {
         self.run(variables, Temper::Lenient)
     }
 
+    /// Whether it holds, when it reads nothing and so is the same every time.
+    pub fn constant(&self) -> Option<bool> {
+        if self.paths.is_empty() { self.evaluate_condition(&Map::new()).ok() } else { None }
+    }
+
     /// Whether it holds, leniently. Null, false, zero and what is empty do not hold.
     pub fn evaluate_condition(&self, variables: &Map<String, Value>) -> Result<bool, Error> {
         self.evaluate(variables).map(|value| json::truthy(&value))

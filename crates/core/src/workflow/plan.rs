@@ -3,7 +3,7 @@
 mod draw;
 mod overhead;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -107,7 +107,9 @@ pub enum NoteCode {
     UnreachableNode,
     /// The graph ends at a choice when no rule holds.
     EndsWithoutRoute,
-    /// A condition that cannot hold.
+    /// A rule of a choice that is never taken.
+    UnreachableRoute,
+    /// A stage that is always skipped.
     UnreachableStage,
     /// A schedule says when the workflow would start; running it now starts it once, now.
     Scheduled,
@@ -144,6 +146,7 @@ pub fn plan(workflow: &Workflow, now: DateTime<Utc>) -> Plan {
         overhead: None,
         workers: None,
     };
+    plan.note_skipped(workflow, &levels);
     for (n, stage) in workflow.stages.iter().enumerate() {
         let level = levels.iter().position(|level| level.contains(&n)).unwrap_or(0);
         plan.stages.push(PlannedStage {
@@ -182,12 +185,6 @@ impl Plan {
     }
 
     fn note_stage(&mut self, stage: &Stage, path: &str, now: DateTime<Utc>) {
-        if let Some(when) = &stage.when
-            && never_holds(when)
-        {
-            let message = format!("{when:?} never holds, so this stage is always skipped");
-            self.note(member(path, "when"), NoteCode::UnreachableStage, message);
-        }
         let path = member(path, "task");
         if stage.engine.as_str() == "langgraph"
             && let Some(graph) = langgraph::Graph::of(&stage.task)
@@ -198,6 +195,27 @@ impl Plan {
             && let Ok(schedule) = Schedule::parse(cron, zone)
         {
             self.note_schedule(stage, &schedule, member(&path, "schedule"), now);
+        }
+    }
+
+    /// Stages whose condition never holds, and those that only follow such.
+    fn note_skipped(&mut self, workflow: &Workflow, levels: &[Vec<usize>]) {
+        let mut skipped = BTreeSet::new();
+        for n in levels.iter().flatten() {
+            let Some(stage) = workflow.stages.get(*n) else { continue };
+            let path = item("stages", *n);
+            match &stage.when {
+                Some(when) if never_holds(when) => {
+                    let message = format!("{when:?} never holds, so this stage is always skipped");
+                    self.note(member(&path, "when"), NoteCode::UnreachableStage, message);
+                }
+                None if !stage.needs.is_empty() && stage.needs.iter().all(|need| skipped.contains(need)) => {
+                    let message = "all that it needs is always skipped, and so is this stage";
+                    self.note(path, NoteCode::UnreachableStage, message.to_owned());
+                }
+                _ => continue,
+            }
+            skipped.insert(&stage.id);
         }
     }
 
@@ -213,6 +231,14 @@ impl Plan {
             let at = graph.nodes.iter().position(|known| known == node).unwrap_or(0);
             let message = format!("nothing leads to node {node:?}, so it never runs");
             self.note(item(&member(path, "nodes"), at), NoteCode::UnreachableNode, message);
+        }
+        for (node, routes) in &graph.routes {
+            for rule in &routes.closed {
+                let field = item(&member(&member(path, "conditional"), node), *rule);
+                let message =
+                    "this rule is never taken: its condition never holds, or one before it always does";
+                self.note(field, NoteCode::UnreachableRoute, message.to_owned());
+            }
         }
         for node in graph.routes.iter().filter(|(_, routes)| !routes.exhaustive).map(|(node, _)| node) {
             let message = format!("the graph ends at node {node:?} when nothing is chosen");
@@ -256,10 +282,7 @@ impl Plan {
 
 /// A condition that reads nothing is the same every time.
 fn never_holds(when: &str) -> bool {
-    crate::expression::Expression::parse(when).is_ok_and(|condition| {
-        condition.references().roots.is_empty()
-            && condition.evaluate_condition(&serde_json::Map::new()) == Ok(false)
-    })
+    crate::expression::Expression::parse(when).is_ok_and(|condition| condition.constant() == Some(false))
 }
 
 fn holds(value: &serde_json::Value, text: &serde_json::Value) -> bool {

@@ -2,10 +2,12 @@
 
 mod event;
 mod execution;
+mod profile;
 mod workflow;
 
 pub use event::event;
 pub use execution::{ApprovalRef, approval_id, changes_summary, execution, pending};
+pub use profile::profile;
 pub use workflow::{draft, workflow};
 
 use crate::v1;

@@ -57,8 +57,12 @@ pub struct Graph {
 /// The choice after a node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routes {
-    /// The nodes it may lead to, `end` included if it is named.
+    /// The nodes that it names, `end` included.
     pub targets: Vec<String>,
+    /// Those of them that it may lead to.
+    pub open: Vec<String>,
+    /// The rules, by position, that are never taken.
+    pub closed: Vec<usize>,
     /// Whether these are all: a computed name may be any.
     pub complete: bool,
     /// Whether it always chooses: else the graph may end there.
@@ -128,7 +132,7 @@ impl Graph {
     pub fn after(&self, node: &str) -> Vec<&str> {
         if let Some(routes) = self.routes.get(node) {
             let named = routes
-                .targets
+                .open
                 .iter()
                 .filter(|_| routes.complete)
                 .chain(self.nodes.iter().filter(|_| !routes.complete));
@@ -284,14 +288,16 @@ fn routes(value: &Value, path: &str, violations: &mut Violations) -> Routes {
             for target in &targets {
                 target_name(target, path, violations);
             }
-            Routes { targets: targets.into_iter().collect(), complete, exhaustive: complete }
+            let targets: Vec<String> = targets.into_iter().collect();
+            Routes { open: targets.clone(), targets, closed: Vec::new(), complete, exhaustive: complete }
         }
         Value::Array(rules) => {
             let mut routes = Routes { complete: true, ..Routes::default() };
             bounded(rules, path, violations);
+            let mut otherwise = false;
             for (n, rule) in rules.iter().take(MAX_ROUTES).enumerate() {
                 let path = item(path, n);
-                if routes.exhaustive {
+                if otherwise {
                     let message =
                         "this rule is never reached: the one without \"when\" before it always holds";
                     violations.push(path.as_str(), Reason::InvalidValue, message);
@@ -302,16 +308,24 @@ fn routes(value: &Value, path: &str, violations: &mut Violations) -> Routes {
                 };
                 let mut fields =
                     Fields::new(members, &path, &["when", "to"], Templates::Resolved, violations);
+                let mut holds = None;
                 if let Some(source) = fields.text("when") {
                     let at = fields.at("when");
-                    state_expression(source, &at, fields.violations);
+                    let condition = state_expression(source, &at, fields.violations);
+                    holds = condition.and_then(|condition| condition.constant());
                 }
-                routes.exhaustive |= !fields.has("when");
+                otherwise |= !fields.has("when");
+                let taken = !routes.exhaustive && holds != Some(false);
+                routes.exhaustive |= otherwise || holds == Some(true);
+                if !taken {
+                    routes.closed.push(n);
+                }
                 fields.require("to", "the node to go to, or \"end\"");
                 if let Some(to) = fields.fixed_text("to") {
                     let at = fields.at("to");
                     target_name(to, &at, fields.violations);
                     routes.targets.push(to.to_owned());
+                    routes.open.extend(taken.then(|| to.to_owned()));
                 }
             }
             routes
