@@ -9,6 +9,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use mahavishnu_coordinator::Options;
 use mahavishnu_core::engine::Registry;
 use mahavishnu_core::workflow::{Draft, plan};
@@ -39,6 +40,13 @@ const STAGES: [(&str, &str); 3] = [
     ),
     ("agno", r#"{"agents": ["implementer"], "task": "${{ stages.langgraph.output.state.plan }}"}"#),
 ];
+
+/// A coordinator with its defaults.
+#[derive(Parser)]
+struct Program {
+    #[command(flatten)]
+    options: Options,
+}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Call {
@@ -106,13 +114,8 @@ fn main() {
     let server = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (tell, told) = tokio::sync::oneshot::channel();
     let nats = server.block_on(TestNats::start()).unwrap();
-    let options = Options {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        nats: nats.url().to_owned(),
-        nats_credentials: None,
-        replicas: 1,
-        engines: None,
-    };
+    let arguments = ["coordinator", "--listen", "127.0.0.1:0", "--nats", nats.url()];
+    let options = Program::parse_from(arguments).options;
     server.spawn(mahavishnu_coordinator::run(
         options,
         |address| tell.send(address).unwrap(),
