@@ -64,7 +64,7 @@ fn analysis(fields: &mut Fields<'_, '_>) {
     }
 }
 
-fn rag(fields: &mut Fields<'_, '_>, templates: bool) {
+fn rag(fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
     fields.only("rag_workflow", KEYS, &["query", "docs", "index", "top_k", "filters", "model"]);
     fields.require("query", "the question");
     fields.fixed_text("query");

@@ -120,7 +120,7 @@ fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
 }
 
 /// What must hold of the tables, by table.
-fn expect(fields: &mut Fields<'_, '_>, templates: bool) {
+fn expect(fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
     let path = fields.at("expect");
     for (table, value) in fields.object("expect").into_iter().flatten() {
         let path = member(&path, table);
