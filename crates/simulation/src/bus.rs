@@ -2,7 +2,7 @@
 //! consumers with leases.
 //!
 //! What it models is what was measured of the real server, also the unpleasant parts: acknowledgements are not fenced,
-//! a restart may bring back what was acknowledged just before, the window forgets. `tests/it/conformance.rs` plays the
+//! a restart may bring back what was acknowledged just before and count a delivery twice, the window forgets. `tests/it/conformance.rs` plays the
 //! same operations against it and a real `nats-server` and compares.
 
 use std::collections::BTreeMap;
@@ -260,9 +260,14 @@ impl ModelBus {
     }
 
     /// Kills the server and starts it again. What was stored is kept, and so is the window, as far as the messages
-    /// are still stored; of the latest acknowledgements, those that `lost` says were not yet written.
+    /// are still stored; of the latest deliveries and acknowledgements, those that `lost` says were not yet written.
     pub fn restart(&mut self, mut lost: impl FnMut() -> bool) {
         for consumer in self.consumers.values_mut() {
+            for (delivery, _) in consumer.pending.values_mut() {
+                if lost() {
+                    *delivery = delivery.saturating_sub(1);
+                }
+            }
             for (position, delivery) in std::mem::take(&mut consumer.acknowledged) {
                 if lost() {
                     consumer.pending.insert(position, (delivery, self.now));

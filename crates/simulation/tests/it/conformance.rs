@@ -144,6 +144,24 @@ impl Both {
 
     /// The next inputs; the same on both sides.
     async fn take_inputs(&mut self, count: usize) -> Vec<(u64, u32)> {
+        let real = self.real_inputs(count).await;
+        let model = self.model_inputs(count);
+        assert_eq!(real, model, "inputs");
+        model
+    }
+
+    /// The next input after a restart. The server writes down now and then how often a message was delivered, so its last
+    /// delivery may not count; the model then forgets it too.
+    async fn restart_and_take_input(&mut self, expected: (u64, u32)) {
+        self.restart_server().await;
+        let real = self.real_inputs(1).await;
+        let mut forgotten = real == [(expected.0, expected.1 - 1)];
+        self.model.restart(|| std::mem::take(&mut forgotten));
+        self.leases_end();
+        assert_eq!(real, self.model_inputs(1), "inputs");
+    }
+
+    async fn real_inputs(&mut self, count: usize) -> Vec<(u64, u32)> {
         let mut stream = self.real.inputs().await.unwrap();
         let mut real = Vec::new();
         while real.len() < count {
@@ -151,13 +169,16 @@ impl Both {
             real.push((input.position, input.delivery));
             self.inputs.insert(input.position, input);
         }
+        // Which of several that come again comes first is nobody's promise.
+        real.sort_unstable();
+        real
+    }
+
+    fn model_inputs(&mut self, count: usize) -> Vec<(u64, u32)> {
         let mut model: Vec<_> = (0..count)
             .map(|_| self.model.pull(&Queue::Inputs).map_or((0, 0), |input| (input.position, input.delivery)))
             .collect();
-        // Which of several that come again comes first is nobody's promise.
-        real.sort_unstable();
         model.sort_unstable();
-        assert_eq!(real, model, "inputs");
         model
     }
 
@@ -193,6 +214,11 @@ impl Both {
     }
 
     async fn restart(&mut self) {
+        self.restart_server().await;
+        self.model.restart(|| false);
+    }
+
+    async fn restart_server(&mut self) {
         self.nats.restart().await.unwrap();
         wait_for("the bus is connected again", async || {
             (self.real.is_connected() && self.real.last_position(&execution("e1")).await.is_ok())
@@ -200,7 +226,6 @@ impl Both {
         })
         .await
         .unwrap();
-        self.model.restart(|| false);
     }
 }
 
@@ -265,9 +290,7 @@ async fn what_is_not_acknowledged_comes_again() {
     both.ack_input(first).await;
     both.leases_end();
     assert_eq!(both.take_inputs(1).await, [(second, 2)]);
-    both.restart().await;
-    both.leases_end();
-    assert_eq!(both.take_inputs(1).await, [(second, 3)]);
+    both.restart_and_take_input((second, 3)).await;
     both.ack_input(second).await;
     let third = both.input("e1").await;
     assert_eq!(both.take_inputs(1).await, [(third, 1)]);
