@@ -57,8 +57,10 @@ fn reflection_of_both_versions_names_every_service() {
             "grpc.health.v1.Health",
             "mahavishnu.v1.ApprovalService",
             "mahavishnu.v1.ArtifactService",
+            "mahavishnu.v1.DeadLetterService",
             "mahavishnu.v1.ExecutionService",
             "mahavishnu.v1.OrchestratorService",
+            "mahavishnu.v1.ScheduleService",
         ];
         for version in ["v1", "v1alpha"] {
             let said = call(&["-reflection", version], "list").await;

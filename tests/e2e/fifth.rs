@@ -27,7 +27,7 @@ async fn answer(arguments: &[&str]) -> Value {
 fn it_is_selected_recommended_planned_and_in_the_guide() {
     test(async {
         assert_eq!(answer(&["select", "--json", "--task-type", "canon_singing"]).await["engine"], "chorus");
-        let recommended = answer(&["recommend", "--json", "Sing the birthday song in canon"]).await;
+        let recommended = answer(&["recommend", "--json", "Say these lines in canon"]).await;
         assert_eq!(recommended["primary"], "chorus", "{recommended:#}");
         assert_eq!(recommended["profile"]["name"], "Chorus");
         let guide = answer(&["guide", "--json"]).await;

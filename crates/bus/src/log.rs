@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, push};
+use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull, push};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::{Acker, PublishMessage};
 use backon::{ExponentialBuilder, Retryable as _};
@@ -257,18 +257,7 @@ impl Bus {
     /// # Errors
     /// When the consumer does not exist or cannot be reached.
     pub async fn inputs(&self) -> Result<BoxStream<'static, Result<InputDelivery>>> {
-        let consumer: PullConsumer = self
-            .js
-            .get_consumer_from_stream(streams::COORDINATORS, streams::HISTORY)
-            .await
-            .map_err(Error::new)?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(1_000)
-            .heartbeat(Duration::from_secs(5))
-            .messages()
-            .await
-            .map_err(Error::new)?;
+        let messages = self.shared(streams::HISTORY, 1_000).await?;
         Ok(messages
             .map(|message| {
                 let message = message.map_err(Error::new)?;
@@ -278,6 +267,18 @@ impl Bus {
                 Ok(InputDelivery { execution, position, delivery, acker })
             })
             .boxed())
+    }
+
+    /// What the coordinators share of a stream, some at a time. Patient: a coordinator that has said that it is ready does
+    /// not end because a server is slow for a moment.
+    pub(crate) async fn shared(&self, stream: &str, batch: usize) -> Result<pull::Stream> {
+        let open = || async {
+            let consumer: PullConsumer =
+                self.js.get_consumer_from_stream(streams::COORDINATORS, stream).await.map_err(Error::new)?;
+            let messages = consumer.stream().max_messages_per_batch(batch).heartbeat(Duration::from_secs(5));
+            messages.messages().await.map_err(Error::new)
+        };
+        open.retry(patience()).await
     }
 
     pub(crate) async fn store(&self, subject: &str, message: PublishMessage) -> Result<u64> {

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::{Acker, PublishMessage};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -150,18 +150,7 @@ impl Bus {
     /// # Errors
     /// When the consumer does not exist or cannot be reached.
     pub async fn wakes(&self) -> Result<BoxStream<'static, Result<Wake>>> {
-        let consumer: PullConsumer = self
-            .js
-            .get_consumer_from_stream(streams::COORDINATORS, streams::SCHEDULES)
-            .await
-            .map_err(Error::new)?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(100)
-            .heartbeat(Duration::from_secs(5))
-            .messages()
-            .await
-            .map_err(Error::new)?;
+        let messages = self.shared(streams::SCHEDULES, 100).await?;
         Ok(messages
             .map(|message| {
                 let message = message.map_err(Error::new)?;

@@ -206,7 +206,11 @@ type Operation =
     for<'v> fn(&(dyn Val + 'v), &(dyn Val + 'v)) -> Option<Result<Box<dyn Val + 'v>, ExecutionError>>;
 
 const ARITHMETIC: [(&str, Operation); 5] = [
-    ("@add", |a, b| Some(a.as_adder()?.add(b).map(CowVal::into_owned))),
+    // The library appends the keys of a map to a list, which CEL does not.
+    ("@add", |a, b| match (a.downcast_ref::<CelList>(), b.downcast_ref::<CelList>()) {
+        (Some(_), None) => None,
+        _ => Some(a.as_adder()?.add(b).map(CowVal::into_owned)),
+    }),
     ("@subtract", |a, b| Some(a.as_subtractor()?.sub(b).map(CowVal::into_owned))),
     ("@multiply", |a, b| Some(a.as_multiplier()?.mul(b).map(CowVal::into_owned))),
     ("@divide", |a, b| Some(a.as_divider()?.div(b).map(CowVal::into_owned))),
