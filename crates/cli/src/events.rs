@@ -5,15 +5,14 @@
 
 use std::time::{Duration, Instant};
 
+use async_stream::stream;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use mahavishnu_proto::v1::event::Kind;
 use mahavishnu_proto::v1::{
     Event, ExecuteRequest, Execution, GetExecutionRequest, WatchExecutionRequest, execution,
 };
-use tokio::sync::mpsc;
 use tonic::{Code, Status};
-use tracing::Instrument as _;
 
 use crate::client::Client;
 use crate::failure;
@@ -51,17 +50,60 @@ pub enum Item {
     Failed(Status),
 }
 
-/// Follows in a task of its own; the receiver ends after the last item.
-pub fn follow(client: Client, follow: Follow) -> mpsc::Receiver<Item> {
-    let (send, items) = mpsc::channel(256);
-    let follower = match follow {
-        Follow::Execute(request) => {
-            Follower { client, request: Some(request), id: String::new(), after: 0, send }
-        }
-        Follow::Watch { id, after } => Follower { client, request: None, id, after, send },
+/// Follows as long as it is polled; ends after the last item. It is no task of its own, so that it is gone when its user is:
+/// what it did is in the user's span, which a program exports when it ends.
+pub fn follow(client: Client, follow: Follow) -> BoxStream<'static, Item> {
+    let mut follower = match follow {
+        Follow::Execute(request) => Follower { client, request: Some(request), id: String::new(), after: 0 },
+        Follow::Watch { id, after } => Follower { client, request: None, id, after },
     };
-    tokio::spawn(follower.run().in_current_span());
-    items
+    stream! {
+        let mut pause = FIRST_PAUSE;
+        let mut broken = None;
+        loop {
+            let before = follower.after;
+            let status = 'connection: {
+                let mut events = match follower.open().await {
+                    Ok(events) => events,
+                    Err(status) => break 'connection status,
+                };
+                while let Some(event) = events.next().await {
+                    let event = match event {
+                        Ok(event) => event,
+                        Err(status) => break 'connection status,
+                    };
+                    follower.id.clone_from(&event.execution_id);
+                    follower.after = follower.after.max(event.sequence);
+                    let end = end_of(&event).is_some();
+                    yield Item::Event(Box::new(event));
+                    if end {
+                        return;
+                    }
+                }
+                // An orderly end without a terminal event: there was nothing after the cursor, or the server stops.
+                match follower.state().await {
+                    Ok(state) if ended(state) => {
+                        yield Item::Over(state);
+                        return;
+                    }
+                    Ok(_) => Status::unavailable("the stream ended early"),
+                    Err(status) => status,
+                }
+            };
+            if follower.after > before {
+                (pause, broken) = (FIRST_PAUSE, None);
+            }
+            let since = *broken.get_or_insert_with(Instant::now);
+            let patience = if follower.after == 0 { FIRST_PATIENCE } else { PATIENCE };
+            if !passing(&status) || since.elapsed() > patience {
+                yield Item::Failed(failure::at(&follower.client.endpoint)(status));
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+    .boxed()
 }
 
 /// Whether an event is the last that has an effect.
@@ -82,56 +124,9 @@ struct Follower {
     request: Option<Box<ExecuteRequest>>,
     id: String,
     after: i64,
-    send: mpsc::Sender<Item>,
 }
 
 impl Follower {
-    async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
-        let mut broken = None;
-        loop {
-            let before = self.after;
-            let status = match self.once().await {
-                // The end was sent, or nobody listens any more.
-                Ok(()) => return,
-                Err(status) => status,
-            };
-            if self.after > before {
-                (pause, broken) = (FIRST_PAUSE, None);
-            }
-            let since = *broken.get_or_insert_with(Instant::now);
-            let patience = if self.after == 0 { FIRST_PATIENCE } else { PATIENCE };
-            if !passing(&status) || since.elapsed() > patience {
-                let status = failure::at(&self.client.endpoint)(status);
-                let _ = self.send.send(Item::Failed(status)).await;
-                return;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// One connection.
-    async fn once(&mut self) -> Result<(), Status> {
-        let mut events = self.open().await?;
-        while let Some(event) = events.next().await {
-            let event = event?;
-            self.id.clone_from(&event.execution_id);
-            self.after = self.after.max(event.sequence);
-            let end = end_of(&event);
-            if self.send.send(Item::Event(Box::new(event))).await.is_err() || end.is_some() {
-                return Ok(());
-            }
-        }
-        // An orderly end without a terminal event: there was nothing after the cursor, or the server stops.
-        let state = self.state().await?;
-        if ended(state) {
-            let _ = self.send.send(Item::Over(state)).await;
-            return Ok(());
-        }
-        Err(Status::unavailable("the stream ended early"))
-    }
-
     async fn open(&self) -> Result<BoxStream<'static, Result<Event, Status>>, Status> {
         let missing = || Status::data_loss("a response without an event");
         match &self.request {

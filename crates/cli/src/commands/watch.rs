@@ -1,9 +1,10 @@
 //! Following one execution on the screen: events, approvals, parts that end unasked, signals.
 
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use mahavishnu_proto::v1::event::Kind;
 use mahavishnu_proto::v1::{CancelExecutionRequest, Event, execution};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tonic::Status;
 
@@ -48,14 +49,14 @@ pub struct Watch<'a> {
 
 impl Watch<'_> {
     /// Until the end.
-    pub async fn run(&mut self, mut items: mpsc::Receiver<Item>, signals: &Signals) -> End {
+    pub async fn run(&mut self, mut items: BoxStream<'_, Item>, signals: &Signals) -> End {
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
             tokio::select! {
                 biased;
                 () = signals.stop.cancelled() => break End::Interrupted,
-                item = items.recv() => match item {
+                item = items.next() => match item {
                     Some(Item::Event(event)) => {
                         self.event(&event).await;
                         if let Some(state) = events::end_of(&event) {

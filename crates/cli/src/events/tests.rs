@@ -166,7 +166,7 @@ async fn followed(scripts: Vec<Script>, state: execution::State, what: Follow) -
     tokio::spawn(serving);
     let mut items = follow(client, what);
     let mut came = Vec::new();
-    while let Some(item) = items.recv().await {
+    while let Some(item) = items.next().await {
         came.push(match item {
             Item::Event(event) => event.sequence.to_string(),
             Item::Over(state) => format!("over: {}", state.as_str_name()),

@@ -46,7 +46,8 @@ fn every_step_upwards_or_sideways_is_found() {
 
 #[test]
 fn only_the_bus_may_name_nats() {
-    let expected = "mahavishnu-worker must not depend on async-nats: only mahavishnu-bus, mahavishnu-bench may";
+    let expected =
+        "mahavishnu-worker must not depend on async-nats: only mahavishnu-bus, mahavishnu-bench may";
     assert_eq!(with(&[("mahavishnu-worker", "async-nats")]), [expected]);
 }
 
