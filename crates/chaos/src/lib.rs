@@ -85,7 +85,7 @@ pub async fn run(options: &Options, programs: &Programs) -> Result<Report> {
     let mut report = verify::verify(options, &system, &told).await?;
     report.faults = faults;
     report.load = told.counts;
-    report.by_itself = system.ended_by_itself();
+    report.by_itself = system.ended_by_itself().await;
     report.unfinished = told.going;
     Ok(report)
 }

@@ -125,7 +125,10 @@ impl System {
     }
 
     /// Processes that ended although nobody killed them, with the end of their logs.
-    pub fn ended_by_itself(&self) -> Vec<String> {
+    pub async fn ended_by_itself(&self) -> Vec<String> {
+        for part in self.parts() {
+            part.lock().await.pid();
+        }
         self.by_itself.lock().unwrap().clone()
     }
 
