@@ -46,6 +46,7 @@ fn the_example_of_prefect() {
         let graph = &ran.output("graph")["tasks"];
         assert_eq!(graph["busiest"], json!([{"account": "ada", "n": 2}, {"account": "ben", "n": 2}]));
         assert_eq!(graph["count"], json!([{"accounts": 3}]));
+        assert_eq!(graph["lines"], 5, "the worker allows shell commands");
         let flow = ran.output("flow");
         assert_eq!(flow["total"], 30);
         assert!(flow["flow_run"]["url"].as_str().unwrap().starts_with("http://"), "{flow}");

@@ -10,6 +10,7 @@
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
 //! | [`langgraph`] | the examples of LangGraph's page, run as written |
+//! | [`pools`] | workers of one engine with different projects: each stage gets the project of its pool |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
 //! | [`examples`] | the example of the other engines' pages, run as written |
 //! | [`fifth`] | an engine that a file registers is known everywhere and runs |
@@ -32,6 +33,7 @@ mod kill;
 mod langgraph;
 mod missing;
 mod noop;
+mod pools;
 mod ran;
 mod refusals;
 mod schedules;

@@ -43,12 +43,17 @@ impl Site {
 
     /// A worker with one slot, unless its arguments say otherwise.
     pub async fn worker(&self, name: &str, arguments: &[&str]) -> Running {
+        self.worker_of(name, &self.project, arguments).await
+    }
+
+    /// The same with a project of its own.
+    pub async fn worker_of(&self, name: &str, project: &Path, arguments: &[&str]) -> Running {
         let program = programs().await.unwrap().command("mahavishnu-worker-langgraph", &self.home);
         let mut command = program.unwrap();
         if !arguments.contains(&"--slots") {
             command.args(["--slots", "1"]);
         }
-        command.args(["--nats", self.nats.url(), "--project"]).arg(&self.project).args(arguments);
+        command.args(["--nats", self.nats.url(), "--project"]).arg(project).args(arguments);
         let mut worker = Running::start(command, &self.log(name)).unwrap();
         worker.ready(START).await.unwrap();
         worker

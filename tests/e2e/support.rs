@@ -80,7 +80,7 @@ async fn start() -> System {
     let home = Home::kept(&kept).unwrap();
     let api = Api::start();
     let collector = Collector::start().await.unwrap();
-    let mut command = mahavishnu(&home, &["dev", "--json", "--listen", "127.0.0.1:0"]).await;
+    let mut command = mahavishnu(&home, &["dev", "--json", "--allow-shell", "--listen", "127.0.0.1:0"]).await;
     command.arg("--project").arg(workflows().join("project"));
     traced(&mut command, &collector);
     command.env("API1_URL", &api.url);

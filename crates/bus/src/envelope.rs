@@ -45,7 +45,7 @@ impl Bus {
                 let Fact::Scheduled(scheduled) = fact else {
                     return Err(Error::NotFound);
                 };
-                (subjects::task(&scheduled.engine, id), task.encode_to_vec())
+                (subjects::task(&scheduled.queue(), id), task.encode_to_vec())
             }
         };
         let mut headers = HeaderMap::new();

@@ -5,6 +5,7 @@
 //! - [`Bus::history`] and [`Tail`] give records in stream order, without gaps.
 //! - An input stays with the coordinators until it is acknowledged, and comes again if it is not.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull, push};
@@ -15,6 +16,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_core::execution::{Fact, Record};
 use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::workflow::Stage;
 
 use crate::{Bus, Error, Result, Trace, streams, subjects};
 
@@ -123,10 +125,8 @@ impl Bus {
             return Err(Error::NotFound);
         };
         let mut subjects = vec![subjects::decision(id)];
-        let mut engines: Vec<_> = accepted.workflow.stages.iter().map(|stage| &stage.engine).collect();
-        engines.sort_unstable();
-        engines.dedup();
-        subjects.extend(engines.into_iter().map(|engine| subjects::task(engine, id)));
+        let queues: BTreeSet<_> = accepted.workflow.stages.iter().map(Stage::queue).collect();
+        subjects.extend(queues.iter().map(|queue| subjects::task(queue, id)));
         let others =
             futures::future::try_join_all(subjects.iter().map(|subject| self.read_subject(subject))).await?;
         let mut all = inputs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{object_store, stream};
-use mahavishnu_core::id::EngineName;
+use mahavishnu_core::id::{EngineName, Queue};
 
 use crate::{Bus, Error, Result, subjects};
 
@@ -19,8 +19,8 @@ pub const COORDINATORS: &str = "coordinators";
 /// Unacknowledged inputs that the coordinators may hold together: as many executions as move at once.
 const MAX_INPUTS_IN_FLIGHT: i64 = 10_000;
 
-pub fn task_consumer(engine: &EngineName) -> String {
-    format!("task-{engine}")
+pub fn task_consumer(queue: &Queue) -> String {
+    format!("task-{queue}")
 }
 
 impl Bus {
@@ -95,10 +95,18 @@ impl Bus {
         coordinators(HISTORY, subjects::INPUTS).await?;
         coordinators(SCHEDULES, subjects::SCHEDULE_WAKES).await?;
         for engine in engines {
-            // Unlimited: what is in flight is bounded by the workers' slots.
-            self.ensure_consumer(HISTORY, task_consumer(engine), subjects::tasks_of(engine), -1).await?;
+            self.ensure_queue(&engine.into()).await?;
         }
         Ok(())
+    }
+
+    /// Makes a task queue, if it is not there. It begins with the first task that was ever meant for it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn ensure_queue(&self, queue: &Queue) -> Result<()> {
+        // Unlimited: what is in flight is bounded by the workers' slots.
+        self.ensure_consumer(HISTORY, task_consumer(queue), subjects::tasks_of(queue), -1).await
     }
 
     async fn ensure_consumer(

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! in.<execution>                  inputs, unconditional                       stream HISTORY
-//! task.<engine>.<execution>       a stage is scheduled: the task itself       stream HISTORY
+//! task.<queue>.<execution>        a stage is scheduled: the task itself       stream HISTORY
 //! dec.h.<execution>               the coordinators' other decisions           stream HISTORY
 //! timer.<execution>.<name>        schedules that fire into in.<execution>     stream HISTORY
 //! schedule.state.<schedule>       the schedule as it stands                   stream SCHEDULES
@@ -18,11 +18,13 @@
 //! cancel.<execution>              workers stop what they run for it           core, not kept
 //! ```
 //!
+//! A queue is an engine's name, or `<engine>@<pool>`.
+//!
 //! Architecture invariant: `*.*.<execution>` matches what coordinators write conditionally, and nothing
 //! that anybody writes unconditionally. `in.<execution>` has two tokens; a timer's third token is its name.
 
 use chrono::{DateTime, Utc};
-use mahavishnu_core::id::{EngineName, ExecutionId, ScheduleId, StageId, WorkerId};
+use mahavishnu_core::id::{EngineName, ExecutionId, Queue, ScheduleId, StageId, WorkerId};
 
 pub const INPUTS: &str = "in.*";
 pub const TASKS: &str = "task.*.*";
@@ -41,12 +43,12 @@ pub fn input(id: &ExecutionId) -> String {
     format!("in.{id}")
 }
 
-pub fn task(engine: &EngineName, id: &ExecutionId) -> String {
-    format!("task.{engine}.{id}")
+pub fn task(queue: &Queue, id: &ExecutionId) -> String {
+    format!("task.{queue}.{id}")
 }
 
-pub fn tasks_of(engine: &EngineName) -> String {
-    format!("task.{engine}.*")
+pub fn tasks_of(queue: &Queue) -> String {
+    format!("task.{queue}.*")
 }
 
 pub fn decision(id: &ExecutionId) -> String {
@@ -107,6 +109,8 @@ pub fn execution(subject: &str) -> Option<ExecutionId> {
 
 #[cfg(test)]
 mod tests {
+    use mahavishnu_core::id::PoolName;
+
     use super::*;
 
     /// NATS wildcard matching, for subjects without `>`.
@@ -118,9 +122,13 @@ mod tests {
     #[test]
     fn the_condition_covers_decisions_and_nothing_unconditional() {
         let id = ExecutionId::parse("e1").unwrap();
-        let engine = EngineName::parse("agno").unwrap();
+        let queue = Queue::from(&EngineName::parse("agno").unwrap());
+        let pool = Queue { pool: Some(PoolName::parse("reports").unwrap()), ..queue.clone() };
         let filter = decided(&id);
-        assert!(matches(&filter, &task(&engine, &id)));
+        assert!(matches(&filter, &task(&queue, &id)));
+        assert!(matches(&filter, &task(&pool, &id)));
+        assert!(!matches(&tasks_of(&queue), &task(&pool, &id)));
+        assert!(matches(&tasks_of(&pool), &task(&pool, &id)));
         assert!(matches(&filter, &decision(&id)));
         assert!(!matches(&filter, &input(&id)));
         assert!(!matches(&filter, &timer(&id, "e1")));

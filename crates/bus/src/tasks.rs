@@ -1,4 +1,4 @@
-//! The task queues, one per engine.
+//! The task queues, one per engine, and one per pool of its workers.
 //!
 //! Invariants:
 //! - At most one [`Delivery`] per free slot: nothing is fetched to wait in the client.
@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::BatchConfig;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{StatusCode, Subject, Subscriber};
 use futures::StreamExt as _;
 use mahavishnu_core::execution::{Fact, Failure, Task, TaskUnreadable};
-use mahavishnu_core::id::{EngineName, ExecutionId};
+use mahavishnu_core::id::{ExecutionId, Queue};
 
 use crate::{Bus, Error, Result, Trace, log, streams, subjects};
 
@@ -30,7 +31,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Header in which the server tells how much of a request was left.
 const LEFT: &str = "Nats-Pending-Messages";
 
-/// The tasks of one engine.
+/// The tasks of one engine, for the workers of one pool.
 #[derive(Clone)]
 pub struct TaskQueue {
     bus: Bus,
@@ -51,14 +52,14 @@ pub struct Delivery {
 }
 
 impl Bus {
-    /// The queue of an engine.
+    /// The queue of an engine, or of one pool of it.
     ///
     /// # Errors
     /// While no coordinator has made it.
-    pub async fn task_queue(&self, engine: &EngineName) -> Result<TaskQueue> {
+    pub async fn task_queue(&self, queue: impl Into<Queue>) -> Result<TaskQueue> {
         let consumer = self
             .js
-            .get_consumer_from_stream(streams::task_consumer(engine), streams::HISTORY)
+            .get_consumer_from_stream(streams::task_consumer(&queue.into()), streams::HISTORY)
             .await
             .map_err(Error::new)?;
         Ok(TaskQueue { bus: self.clone(), consumer })
@@ -77,18 +78,22 @@ pub struct Depth {
 }
 
 impl Bus {
-    /// How the queue of an engine stands.
+    /// How a queue stands; `None` where there is none, because no worker of that pool was ever there.
     ///
     /// # Errors
     /// When NATS cannot be reached.
-    pub async fn queue_depth(&self, engine: &EngineName) -> Result<Depth> {
+    pub async fn queue_depth(&self, queue: &Queue) -> Result<Option<Depth>> {
         let stream = self.history_stream().await?;
-        let info = stream.consumer_info(streams::task_consumer(engine)).await.map_err(Error::new)?;
-        Ok(Depth {
+        let info = match stream.consumer_info(streams::task_consumer(queue)).await {
+            Ok(info) => info,
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::new(error)),
+        };
+        Ok(Some(Depth {
             queued: info.num_pending,
             in_flight: u64::try_from(info.num_ack_pending).unwrap_or_default(),
             delivered: info.delivered.stream_sequence,
-        })
+        }))
     }
 }
 

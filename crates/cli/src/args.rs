@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::builder::BoolishValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use mahavishnu_process::settings::ConfigFile;
 use mahavishnu_provision::nats;
@@ -127,6 +128,9 @@ pub struct SystemArgs {
     /// MAHAVISHNU_MODEL_API_KEY
     #[arg(long, env = "MAHAVISHNU_MODEL", value_parser = model)]
     pub model: Option<String>,
+    /// Let the Prefect engine run `shell` tasks of graphs, which it refuses otherwise
+    #[arg(long, env = "MAHAVISHNU_ALLOW_SHELL", value_parser = BoolishValueParser::new())]
+    pub allow_shell: bool,
 }
 
 impl SystemArgs {
@@ -334,6 +338,9 @@ pub struct Fork {
     /// Another engine for the stage
     #[arg(long, default_value = "", value_name = "NAME")]
     pub engine: String,
+    /// Another pool of workers for the stage; empty for those without one
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
     /// Another task for the stage: all of it, as JSON
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub task: Option<Input>,

@@ -1,10 +1,12 @@
 //! Reading a workflow file, and the message that carries it to a coordinator.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use mahavishnu_core::engine::Registry;
+use mahavishnu_core::id::{EngineName, PoolName, Queue};
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_core::workflow::{Draft, Parsed, RetryDraft, StageDraft};
 use mahavishnu_proto::{json, v1};
@@ -90,12 +92,13 @@ impl Additions {
     }
 }
 
-/// The engines of a draft, each once.
-pub fn engines(draft: &Draft) -> Vec<&str> {
-    let mut engines: Vec<&str> = draft.stages.iter().filter_map(|stage| stage.engine.as_deref()).collect();
-    engines.sort_unstable();
-    engines.dedup();
-    engines
+/// The engines of a draft, each once, with each pool that stages name of it.
+pub fn queues(draft: &Draft) -> BTreeSet<Queue> {
+    let queue = |stage: &StageDraft| {
+        let pool = stage.pool.as_deref().map(PoolName::parse).transpose().ok()?;
+        Some(Queue { engine: EngineName::parse(stage.engine.as_deref()?).ok()?, pool })
+    };
+    draft.stages.iter().filter_map(queue).collect()
 }
 
 /// The draft as a message. Durations have been checked; one that is none is left out.
@@ -114,6 +117,7 @@ fn stage(stage: StageDraft) -> v1::Stage {
     v1::Stage {
         id: stage.id.unwrap_or_default(),
         r#type: stage.engine.unwrap_or_default(),
+        pool: stage.pool.unwrap_or_default(),
         task: stage.task.as_ref().map(json::to_struct),
         at_once: stage.needs.as_ref().is_some_and(Vec::is_empty),
         needs: stage.needs.unwrap_or_default(),
@@ -146,7 +150,7 @@ mod tests {
 stages:
   - {type: llamaindex, task: {type: document_analysis, docs: [a.pdf]}, timeout: 1m 30s}
   - {id: b, type: agno, task: {agents: [tester]}, needs: [], retry: {max_attempts: 2, initial_backoff: 250ms}}
-  - {type: agno, task: {agents: [tester]}, needs: [b, llamaindex], when: "input.n > 1"}
+  - {type: agno, pool: quick, task: {agents: [tester]}, needs: [b, llamaindex], when: "input.n > 1"}
 input: {n: 2}
 timeout: 1h
 "#;
@@ -163,7 +167,8 @@ timeout: 1h
     fn a_draft_survives_the_way_to_the_server() {
         let draft = draft(WORKFLOW).unwrap();
         assert_eq!(public::draft(Some(message(draft.clone()))).unwrap(), draft);
-        assert_eq!(engines(&draft), ["agno", "llamaindex"]);
+        let queues: Vec<_> = queues(&draft).iter().map(Queue::to_string).collect();
+        assert_eq!(queues, ["agno", "agno@quick", "llamaindex"]);
     }
 
     #[test]

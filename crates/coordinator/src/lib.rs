@@ -107,6 +107,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let registry = Arc::new(registry(&options)?);
+    let engines_known = Arc::clone(&registry);
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another with --listen", options.listen))?;
@@ -140,7 +141,7 @@ pub async fn run(
     };
 
     let heartbeats = workers.listen(&bus).await.context("heartbeats")?;
-    let listening = workers.run(heartbeats);
+    let listening = workers.run(heartbeats, &bus, &engines_known);
     let serving = service::serve(app, listener, stop.clone());
     let driving = driver.run(stop.clone());
     let scheduling = scheduler.run(stop.clone());

@@ -1,11 +1,14 @@
-//! Who is there: the workers that gave a sign of life lately.
+//! Who is there: the workers that gave a sign of life lately. The queues of their pools are made when the first of them is heard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_bus::{Bus, Error, Result};
+use mahavishnu_core::engine::Registry;
+use mahavishnu_core::id::{PoolName, Queue};
+use mahavishnu_proto::wire;
 use mahavishnu_proto::worker::Heartbeat;
 
 /// A worker that is silent for three heartbeats is taken for gone.
@@ -38,13 +41,29 @@ impl Workers {
         Ok(heartbeats)
     }
 
-    /// Follows the heartbeats.
+    /// Follows the heartbeats. A worker of a pool waits until its queue is made here.
     ///
     /// # Errors
     /// When the subscription ends, which it does only with the connection.
-    pub async fn run(self, mut heartbeats: BoxStream<'static, Heartbeat>) -> Result<()> {
+    pub async fn run(
+        self,
+        mut heartbeats: BoxStream<'static, Heartbeat>,
+        bus: &Bus,
+        registry: &Registry,
+    ) -> Result<()> {
+        let mut made = HashSet::new();
         while let Some(heartbeat) = heartbeats.next().await {
+            let queue = wire::queue(&heartbeat).ok();
             self.hear(heartbeat);
+            let known = |queue: &Queue| queue.pool.is_some() && registry.get(&queue.engine).is_some();
+            let Some(queue) = queue.filter(|queue| known(queue) && !made.contains(queue)) else { continue };
+            match bus.ensure_queue(&queue).await {
+                Ok(()) => drop(made.insert(queue)),
+                // Tried again with its next heartbeat.
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, %queue, "the queue of a pool is not made");
+                }
+            }
         }
         Err(Error::NotFound)
     }
@@ -59,22 +78,33 @@ impl Workers {
         }
     }
 
-    /// The live workers of an engine.
+    /// The live workers of an engine, of all its pools.
     pub fn of(&self, engine: &str) -> Vec<Heartbeat> {
         let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut live: Vec<_> = live(&workers, engine).cloned().collect();
-        live.sort_by(|a, b| a.worker_id.cmp(&b.worker_id));
+        live.sort_by(|a, b| (&a.pool, &a.worker_id).cmp(&(&b.pool, &b.worker_id)));
         live
     }
 
-    /// Whether anybody can take this engine's tasks.
-    pub fn any(&self, engine: &str) -> bool {
+    /// The live workers that take the tasks of a queue.
+    pub fn of_queue(&self, queue: &Queue) -> Vec<Heartbeat> {
+        let mut live = self.of(queue.engine.as_str());
+        live.retain(|heartbeat| takes(heartbeat, queue));
+        live
+    }
+
+    /// Whether anybody can take the tasks of a queue.
+    pub fn any(&self, queue: &Queue) -> bool {
         let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        live(&workers, engine).next().is_some()
+        live(&workers, queue.engine.as_str()).any(|heartbeat| takes(heartbeat, queue))
     }
 }
 
 fn live<'a>(workers: &'a Seen, engine: &'a str) -> impl Iterator<Item = &'a Heartbeat> {
     let seen = workers.values().filter(|(seen, _)| seen.elapsed() < SILENCE);
     seen.map(|(_, heartbeat)| heartbeat).filter(move |heartbeat| heartbeat.engine == engine)
+}
+
+fn takes(heartbeat: &Heartbeat, queue: &Queue) -> bool {
+    heartbeat.pool == queue.pool.as_ref().map_or("", PoolName::as_str)
 }

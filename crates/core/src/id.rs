@@ -74,12 +74,45 @@ ids! {
     StageId,
     /// The name of an engine: `agno`, `langgraph`, `llamaindex`, `prefect`, or one that a deployment registers.
     EngineName,
+    /// Workers of one engine that have something of their own, such as a project: `reports`.
+    PoolName,
     /// A large payload, by the SHA-256 of its content in hexadecimal.
     ArtifactId,
     /// A worker process.
     WorkerId,
     /// A rule that starts executions.
     ScheduleId,
+}
+
+/// A task queue: the tasks of one engine, for the workers of one pool. As a text `langgraph`, or `langgraph@reports`, which
+/// is one subject token too, and no engine's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Queue {
+    /// Who runs the tasks.
+    pub engine: EngineName,
+    /// Which of its workers; absent for those without a pool.
+    pub pool: Option<PoolName>,
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pool {
+            None => self.engine.fmt(f),
+            Some(pool) => write!(f, "{}@{pool}", self.engine),
+        }
+    }
+}
+
+impl From<&EngineName> for Queue {
+    fn from(engine: &EngineName) -> Self {
+        Self { engine: engine.clone(), pool: None }
+    }
+}
+
+impl From<&Queue> for Queue {
+    fn from(queue: &Queue) -> Self {
+        queue.clone()
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,14 @@ fn form() {
         ),
         (json!({"stage": [], "stages": [ok()]}), vec![("stage", UnknownKey)]),
         (
+            json!({"stages": [{"type": "custom", "pool": "a.b", "task": {}}, {"type": "custom", "pool": 1, "task": {}}]}),
+            vec![("stages[0].pool", InvalidValue), ("stages[1].pool", WrongType)],
+        ),
+        (
+            json!({"stages": [{"type": "custom", "pool": "", "task": {}}]}),
+            vec![("stages[0].pool", InvalidValue)],
+        ),
+        (
             json!({"stages": [{"type": "custom", "taks": {}, "task": {}}]}),
             vec![("stages[0].taks", UnknownKey)],
         ),

@@ -150,7 +150,7 @@ fn what_to_expect_is_measured_or_from_the_profiles() {
     assert_eq!(expected.engines.len(), 4);
     assert_eq!(expected.engines[3].source, Source::Unknown);
     let measured = Measured { start_ms: 4.0, run_ms: 900.0, stages: 7 };
-    plan.expect(&Registry::builtin(), |engine| (engine.as_str() == "prefect").then_some(measured));
+    plan.expect(&Registry::builtin(), |queue| (queue.engine.as_str() == "prefect").then_some(measured));
     let expected = plan.overhead.clone().unwrap();
     assert_eq!((expected.least_ms, expected.most_ms), (100.0, 210.0));
     assert_eq!(expected.engines[0].source, Source::Measured(measured));
@@ -165,6 +165,28 @@ fn what_to_expect_is_measured_or_from_the_profiles() {
     }
     let json = serde_json::to_value(&plan).unwrap();
     assert_eq!(json["overhead"]["engines"][0]["source"], "measured");
+    assert_eq!(serde_json::from_value::<Plan>(json).unwrap(), plan);
+}
+
+#[test]
+fn pools_are_planned_apart() {
+    use mahavishnu_core::engine::Registry;
+    use mahavishnu_core::workflow::plan::{Measured, Source};
+    let text = json!({"stages": [
+        {"id": "a", "type": "custom", "task": {}},
+        {"id": "b", "type": "custom", "pool": "reports", "task": {}},
+        {"id": "c", "type": "custom", "pool": "reports", "task": {}},
+    ]});
+    let mut plan = planned(text);
+    let queues: Vec<_> = plan.queues().iter().map(ToString::to_string).collect();
+    assert_eq!(queues, ["custom", "custom@reports"]);
+    let measured = Measured { start_ms: 4.0, run_ms: 900.0, stages: 7 };
+    plan.expect(&Registry::builtin(), |queue| queue.pool.is_some().then_some(measured));
+    let expected = plan.overhead.clone().unwrap();
+    assert_eq!((expected.engines[0].source.clone(), expected.most_ms), (Source::Unknown, 8.0));
+    assert!(plan.to_text().contains("b (custom@reports)"), "{}", plan.to_text());
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!((json["stages"][0].get("pool"), &json["stages"][1]["pool"]), (None, &json!("reports")));
     assert_eq!(serde_json::from_value::<Plan>(json).unwrap(), plan);
 }
 

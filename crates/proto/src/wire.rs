@@ -9,7 +9,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use mahavishnu_core::execution as core;
 use mahavishnu_core::execution::{Fact, Object, Origin, Timer};
-use mahavishnu_core::id::{ArtifactId, EngineName, ExecutionId, InvalidId, ScheduleId, StageId, WorkerId};
+use mahavishnu_core::id::{
+    ArtifactId, EngineName, ExecutionId, InvalidId, PoolName, Queue, ScheduleId, StageId, WorkerId,
+};
 use prost_types::Timestamp;
 
 use crate::worker as wire;
@@ -206,6 +208,7 @@ fn encode_task(execution: &str, task: &core::Task) -> wire::Task {
         attempt: task.attempt,
         resume: task.resume,
         engine: task.engine.to_string(),
+        pool: task.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
         task_json: json(&task.task),
         input_json: json(&task.input),
         dependencies_json: task
@@ -379,6 +382,7 @@ pub fn decode_task(task: wire::Task) -> Result<core::Task, Error> {
     Ok(core::Task {
         stage: StageId::parse(&task.stage_id)?,
         engine: EngineName::parse(&task.engine)?,
+        pool: pool(&task.pool)?,
         attempt: task.attempt,
         resume: task.resume,
         task: object(&task.task_json, "task_json")?,
@@ -401,6 +405,15 @@ pub fn decode_task(task: wire::Task) -> Result<core::Task, Error> {
         deadline: task.deadline.map(|deadline| time(Some(deadline), "deadline")).transpose()?,
         resolution,
     })
+}
+
+/// The queue that a worker takes tasks from.
+pub fn queue(heartbeat: &wire::Heartbeat) -> Result<Queue, Error> {
+    Ok(Queue { engine: EngineName::parse(&heartbeat.engine)?, pool: pool(&heartbeat.pool)? })
+}
+
+fn pool(name: &str) -> Result<Option<PoolName>, Error> {
+    Ok(if name.is_empty() { None } else { Some(PoolName::parse(name)?) })
 }
 
 fn decode_origin(origin: Option<wire::AttemptRef>) -> Result<Origin, Error> {

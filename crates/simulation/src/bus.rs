@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use mahavishnu_core::execution::{Fact, Record, Timer};
-use mahavishnu_core::id::{EngineName, ExecutionId};
+use mahavishnu_core::id::{EngineName, ExecutionId, Queue as TaskQueue};
 
 use crate::check::{Live, Logged};
 
@@ -21,7 +21,7 @@ pub struct Conflict;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Input,
-    Task(EngineName),
+    Task(TaskQueue),
     Decision,
     Timer(String),
 }
@@ -59,8 +59,8 @@ pub struct Delivery {
 pub enum Queue {
     /// The inputs, which the coordinators share.
     Inputs,
-    /// The tasks of one engine.
-    Tasks(EngineName),
+    /// The tasks of one engine, or of one pool of it.
+    Tasks(TaskQueue),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -88,7 +88,7 @@ impl ModelBus {
     /// An empty one. `window` is how long a message id is remembered.
     pub fn new(engines: &[EngineName], lease: TimeDelta, window: TimeDelta) -> Self {
         let mut queues = vec![Queue::Inputs];
-        queues.extend(engines.iter().cloned().map(Queue::Tasks));
+        queues.extend(engines.iter().map(|engine| Queue::Tasks(engine.into())));
         Self {
             entries: BTreeMap::new(),
             last: 0,
@@ -166,7 +166,7 @@ impl ModelBus {
             return Err(Conflict);
         }
         let subject = match fact {
-            Fact::Scheduled(task) => Subject::Task(task.engine.clone()),
+            Fact::Scheduled(task) => Subject::Task(task.queue()),
             _ => Subject::Decision,
         };
         Ok(self.append(id, subject, fact, trace))

@@ -46,7 +46,7 @@ pub struct Worker {
 impl Worker {
     pub fn new(name: &str, engine: EngineName) -> Self {
         let id = WorkerId::parse(name).unwrap();
-        Self { id, queue: Queue::Tasks(engine), attempts: Vec::new(), stopped: false }
+        Self { id, queue: Queue::Tasks((&engine).into()), attempts: Vec::new(), stopped: false }
     }
 
     /// Killed and started again.

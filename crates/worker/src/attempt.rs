@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use mahavishnu_bus::tasks::{Delivery, MAX_DELIVERIES};
 use mahavishnu_bus::{Bus, Trace};
 use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Paused, Progressed, Question};
-use mahavishnu_core::id::{EngineName, WorkerId};
+use mahavishnu_core::id::{Queue, WorkerId};
 use mahavishnu_proto::{wire, worker};
 use mahavishnu_telemetry::{SpanRelay, context};
 use serde_json::{Map, Value};
@@ -41,8 +41,8 @@ const MAX_PROGRESS: u32 = 2_000;
 pub struct Context {
     /// The bus.
     pub bus: Bus,
-    /// The engine.
-    pub engine: EngineName,
+    /// Whose tasks it takes.
+    pub queue: Queue,
     /// This worker.
     pub worker: WorkerId,
     /// The engine host; the no-op engine has none.
@@ -98,11 +98,11 @@ pub struct Signals {
 pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
     let span = tracing::info_span!(
         "process task",
-        otel.name = format!("process task.{}", context.engine),
+        otel.name = format!("process task.{}", context.queue),
         otel.kind = "consumer",
         messaging.system = "nats",
         messaging.operation.name = "process",
-        messaging.destination.template = "task.{engine}.{execution}",
+        messaging.destination.template = "task.{queue}.{execution}",
         messaging.message.conversation_id = %delivery.execution,
         mahavishnu.execution.id = %delivery.execution,
         mahavishnu.stage.id = %delivery.task.stage,

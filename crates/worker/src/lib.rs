@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use mahavishnu_bus::Bus;
-use mahavishnu_core::id::{EngineName, WorkerId};
+use mahavishnu_core::id::{EngineName, Queue, WorkerId};
 use mahavishnu_process::Threads;
 use mahavishnu_process::settings::{self, ConfigFile};
 use mahavishnu_provision::progress::{Progress, Terminal};
@@ -130,8 +130,9 @@ pub fn main(
             progress: Some(progress),
             ..mahavishnu_provision::Options::default()
         })?;
+        let pool = options.pool.clone();
         let ready = |sidecar: Option<String>| {
-            let said = serde_json::json!({"ready": "worker", "engine": runs.name(), "sidecar": sidecar});
+            let said = serde_json::json!({"ready": "worker", "engine": runs.name(), "pool": pool, "sidecar": sidecar});
             mahavishnu_process::say_ready(&said);
         };
         run(runs, options, &provision, relay, ready, stop).await
@@ -175,6 +176,7 @@ async fn prepare(
 ) -> anyhow::Result<(Arc<attempt::Context>, Option<sidecar::Running>)> {
     let name = EngineName::parse(runs.name()).context("engine name")?;
     let id = WorkerId::parse(&format!("{name}-{}", uuid::Uuid::now_v7().simple())).context("worker id")?;
+    let queue = Queue { engine: name, pool: options.pool };
     let project = options.project.canonicalize().with_context(|| {
         format!("no project directory {}; choose one with --project", options.project.display())
     })?;
@@ -191,7 +193,8 @@ async fn prepare(
         match runs {
             Runs::Engine(engine) => {
                 let (host, sidecar) =
-                    start(engine, options.python, options.isolation, &data, provision).await?;
+                    start(engine, options.python, options.isolation, options.allow_shell, &data, provision)
+                        .await?;
                 Ok((Some(host), sidecar))
             }
             Runs::Own { name, module } => {
@@ -215,8 +218,7 @@ async fn prepare(
     let (bus, (host, sidecar)) = tokio::try_join!(bus, started)?;
     let memory = Some(options.memory_mib << 20).filter(|bytes| *bytes > 0);
     let models = model::Models::new(options.model, local::LocalModel::open(provision).await?);
-    let context =
-        attempt::Context { bus, engine: name, worker: id, host, project, data, models, memory, relay };
+    let context = attempt::Context { bus, queue, worker: id, host, project, data, models, memory, relay };
     Ok((Arc::new(context), sidecar))
 }
 
@@ -225,6 +227,7 @@ async fn start(
     engine: &Engine,
     python: Option<PathBuf>,
     isolation: Isolation,
+    allow_shell: bool,
     data: &Path,
     provision: &Provision,
 ) -> anyhow::Result<(host::Host, Option<sidecar::Running>)> {
@@ -239,6 +242,8 @@ async fn start(
     environment.extend(
         engine.sidecar.map(|sidecar| (sidecar.home.to_owned(), data.join("home").display().to_string())),
     );
+    // As the flags, the environment and the file say together, whatever the host would inherit.
+    environment.push(("MAHAVISHNU_ALLOW_SHELL".to_owned(), allow_shell.to_string()));
     let engine = engine.name.to_owned();
     let options = host::Options { engine, own: None, python, sources, isolation, environment };
     Ok((host::Host::start(options).await?, sidecar))

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mahavishnu_core::id::PoolName;
+
 use crate::Model;
 
 /// How a worker is set up.
@@ -21,6 +23,10 @@ pub struct Options {
     /// A Python with the engine installed, instead of the pinned environment
     #[arg(long, env = "MAHAVISHNU_ENGINE_PYTHON")]
     pub python: Option<PathBuf>,
+    /// Take only the tasks of stages that name this pool (`pool: NAME`); without it only those that name none. So several
+    /// workers of one engine may have different projects and interpreters
+    #[arg(long, env = "MAHAVISHNU_POOL", value_name = "NAME", value_parser = PoolName::parse)]
+    pub pool: Option<PoolName>,
     /// Attempts at the same time
     #[arg(long, env = "MAHAVISHNU_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: u32,
@@ -37,6 +43,9 @@ pub struct Options {
     /// ANTHROPIC_API_KEY
     #[arg(long, env = "MAHAVISHNU_MODEL")]
     pub model: Option<Model>,
+    /// Let the Prefect engine run `shell` tasks of graphs, which it refuses otherwise
+    #[arg(long, env = "MAHAVISHNU_ALLOW_SHELL", value_parser = clap::builder::BoolishValueParser::new())]
+    pub allow_shell: bool,
     /// How long running attempts may go on after a request to stop, such as 30s
     #[arg(long, env = "MAHAVISHNU_DRAIN", default_value = "30s", value_parser = humantime::parse_duration)]
     pub drain: Duration,

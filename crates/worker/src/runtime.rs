@@ -99,7 +99,7 @@ pub async fn run(
     let running = Running::default();
     let hand_back = CancellationToken::new();
     let queue = tokio::select! {
-        queue = open_queue(&context) => queue,
+        queue = open_queue(&context, &running, slots) => queue,
         () = stop.cancelled() => return Ok(()),
     };
     let cancels = context.bus.cancelled_attempts().await.context("cancel signals")?;
@@ -136,10 +136,11 @@ pub async fn run(
     }
 }
 
-async fn open_queue(context: &Context) -> TaskQueue {
+/// The queue, once a coordinator has made it: that of a pool when it hears of a worker that waits for it.
+async fn open_queue(context: &Context, running: &Running, slots: u32) -> TaskQueue {
     let mut told = false;
     loop {
-        match context.bus.task_queue(&context.engine).await {
+        match context.bus.task_queue(&context.queue).await {
             Ok(queue) => return queue,
             Err(error) => {
                 if !told {
@@ -149,6 +150,8 @@ async fn open_queue(context: &Context) -> TaskQueue {
                     );
                     told = true;
                 }
+                let heartbeat = heartbeat(context, running, slots, HashMap::new(), false);
+                context.bus.heartbeat(&context.queue.engine, &context.worker, &heartbeat).await;
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -230,26 +233,37 @@ async fn heartbeats(
 ) -> anyhow::Result<()> {
     let mut pings = context.bus.worker_pings().await.context("pings")?;
     let mut tick = tokio::time::interval(HEARTBEAT);
-    let mut versions = std::collections::HashMap::new();
+    let mut versions = HashMap::new();
     loop {
         let draining = stop.is_cancelled();
         if versions.is_empty() {
             versions.extend(context.host.iter().flat_map(crate::host::Host::versions));
             versions.insert("worker".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         }
-        let heartbeat = Heartbeat {
-            worker_id: context.worker.to_string(),
-            engine: context.engine.to_string(),
-            versions: versions.clone(),
-            slots,
-            busy: running.busy.load(Ordering::Relaxed),
-            draining,
-        };
-        context.bus.heartbeat(&context.engine, &context.worker, &heartbeat).await;
+        let heartbeat = heartbeat(context, running, slots, versions.clone(), draining);
+        context.bus.heartbeat(&context.queue.engine, &context.worker, &heartbeat).await;
         tokio::select! {
             _ = tick.tick() => {}
             ping = pings.next() => if ping.is_none() { anyhow::bail!("the pings ended") },
             () = stop.cancelled(), if !draining => {}
         }
+    }
+}
+
+fn heartbeat(
+    context: &Context,
+    running: &Running,
+    slots: u32,
+    versions: HashMap<String, String>,
+    draining: bool,
+) -> Heartbeat {
+    Heartbeat {
+        worker_id: context.worker.to_string(),
+        engine: context.queue.engine.to_string(),
+        pool: context.queue.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
+        versions,
+        slots,
+        busy: running.busy.load(Ordering::Relaxed),
+        draining,
     }
 }

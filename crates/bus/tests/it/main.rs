@@ -20,7 +20,7 @@ use mahavishnu_bus::{Bus, Options, Trace};
 use mahavishnu_core::execution::{
     Accepted, Completed, Fact, Failure, Firing, Object, Origin, Progressed, Task,
 };
-use mahavishnu_core::id::{EngineName, ExecutionId, ScheduleId, StageId, WorkerId};
+use mahavishnu_core::id::{EngineName, ExecutionId, PoolName, ScheduleId, StageId, WorkerId};
 use mahavishnu_core::workflow::Parsed;
 use mahavishnu_test_support::nats::TestNats;
 use serde_json::{Value, json};
@@ -64,7 +64,12 @@ fn now() -> DateTime<Utc> {
 }
 
 fn accepted() -> Fact {
-    let text = json!({"stages": [{"id": "a", "type": "custom", "task": {"x": 1}}]}).to_string();
+    accepted_in(None)
+}
+
+/// A workflow whose stage is for this pool.
+fn accepted_in(pool: Option<&PoolName>) -> Fact {
+    let text = json!({"stages": [{"id": "a", "type": "custom", "pool": pool, "task": {"x": 1}}]}).to_string();
     let workflow = Parsed::json(text.as_bytes()).check(&["custom"].as_slice()).unwrap();
     Fact::Accepted(Accepted {
         workflow: Arc::new(workflow),
@@ -93,6 +98,7 @@ fn scheduled(attempt: u32) -> Fact {
     Fact::Scheduled(Task {
         stage: StageId::parse("a").unwrap(),
         engine: engine(),
+        pool: None,
         attempt,
         resume: 0,
         task: object(json!({"x": 1})),

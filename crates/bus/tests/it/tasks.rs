@@ -1,4 +1,6 @@
+use mahavishnu_bus::Error;
 use mahavishnu_bus::tasks::{Delivery, TaskQueue};
+use mahavishnu_core::id::{PoolName, Queue};
 use mahavishnu_test_support::wait::{in_time, wait_for};
 
 use super::*;
@@ -24,6 +26,40 @@ async fn a_task_arrives_as_it_was_sent() {
     assert_eq!((place(&delivery), &delivery.trace), (("e1", 1), &trace()));
     assert_eq!(Fact::Scheduled(delivery.task), scheduled(1));
     assert!(bus.task_queue(&EngineName::parse("nobody").unwrap()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_pool_has_a_queue_of_its_own() {
+    let (_nats, bus) = start().await;
+    let pool = Queue { pool: Some(PoolName::parse("reports").unwrap()), ..Queue::from(&engine()) };
+    let in_pool = |fact| match fact {
+        Fact::Scheduled(task) => Fact::Scheduled(Task { pool: pool.pool.clone(), ..task }),
+        fact => fact,
+    };
+    let id = execution("e1");
+    bus.accept(&id, &accepted_in(pool.pool.as_ref()), &trace()).await.unwrap();
+    let first = bus.decide(&id, &in_pool(scheduled(1)), 0, &trace()).await.unwrap();
+    assert!(bus.task_queue(&pool).await.is_err());
+    assert!(bus.queue_depth(&pool).await.unwrap().is_none());
+    publish(&bus, "e2").await;
+
+    // What was meant for it before it was there is in it.
+    bus.ensure_queue(&pool).await.unwrap();
+    bus.ensure_queue(&pool).await.unwrap();
+    assert_eq!(bus.queue_depth(&pool).await.unwrap().unwrap().queued, 1);
+    let taken = take(&bus.task_queue(&pool).await.unwrap()).await;
+    assert_eq!((place(&taken), taken.task.queue()), (("e1", 1), pool.clone()));
+    let other = take(&bus.task_queue(&engine()).await.unwrap()).await;
+    assert_eq!((place(&other), &other.task.pool), (("e2", 1), &None));
+    for queue in [pool, Queue::from(&engine())] {
+        let depth = bus.queue_depth(&queue).await.unwrap().unwrap();
+        assert_eq!((depth.queued, depth.in_flight), (0, 1), "{queue}");
+    }
+    // One condition holds for what all queues of an execution get, and one history has it.
+    let stale = bus.decide(&id, &scheduled(1), 0, &trace()).await;
+    assert!(matches!(stale, Err(Error::Conflict)), "{stale:?}");
+    let history = bus.history(&id).await.unwrap();
+    assert_eq!(history.last().map(|stored| stored.record.position), Some(first));
 }
 
 #[tokio::test]

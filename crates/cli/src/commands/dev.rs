@@ -28,6 +28,7 @@ pub async fn run(context: &Context, args: Dev, signals: &Signals) -> anyhow::Res
     let wanted = Wanted {
         engines: if args.engines.is_empty() { engines::ALL.to_vec() } else { args.engines.clone() },
         added: if args.engines.is_empty() { engines::added(&context.registry()?) } else { Vec::new() },
+        queues: Vec::new(),
         listen: args.listen,
         keep: true,
         project: args.system.project(Path::new("."))?,

@@ -61,10 +61,20 @@ fn lines(profiles: &[v1::Profile], workers: bool, paint: Paint) -> Vec<String> {
             worker.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         versions.sort();
         lines.push(String::new());
-        lines.push(format!("{}  {} of {} slots in use", paint.strong(&worker.id), worker.busy, worker.slots));
+        lines.push(format!(
+            "{}  {}{} of {} slots in use",
+            paint.strong(&worker.id),
+            pool(worker),
+            worker.busy,
+            worker.slots
+        ));
         lines.push(format!("  {}", paint.faint(versions.join(", "))));
     }
     lines
+}
+
+fn pool(worker: &v1::Worker) -> String {
+    if worker.pool.is_empty() { String::new() } else { format!("pool {}, ", worker.pool) }
 }
 
 /// One engine's profile; from a server also its live workers.
@@ -114,10 +124,8 @@ fn described(profile: &v1::Profile) -> Vec<String> {
         lines.push(format!("Worker: {}", profile.worker));
     }
     let workers = profile.workers.iter();
-    lines.extend(
-        workers.map(|worker| {
-            format!("Connected: {}, {} of {} slots in use", worker.id, worker.busy, worker.slots)
-        }),
-    );
+    lines.extend(workers.map(|worker| {
+        format!("Connected: {}, {}{} of {} slots in use", worker.id, pool(worker), worker.busy, worker.slots)
+    }));
     lines
 }

@@ -68,6 +68,7 @@ pub async fn run(context: &Context, args: Executions) -> anyhow::Result<ExitCode
                 from_stage: args.from,
                 input: (!input.is_empty()).then(|| mahavishnu_proto::json::to_struct(&input)),
                 engine: args.engine,
+                pool: args.pool,
                 task: args.task.map(|task| mahavishnu_proto::json::to_struct(&task.0)),
                 request_id: args.request_id.unwrap_or_else(uuid::Uuid::new_v4).to_string(),
             };
@@ -195,7 +196,7 @@ fn show(context: &Context, execution: &Execution) {
             if stage.waiting_for.is_empty() { failed.unwrap_or_default() } else { stage.waiting_for.clone() };
         vec![
             stage.id.clone(),
-            stage.engine.clone(),
+            words::queue(&stage.engine, &stage.pool),
             stage_state(stage, paint),
             stage.attempt.to_string(),
             words::short(&detail),

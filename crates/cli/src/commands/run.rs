@@ -1,5 +1,6 @@
 //! `run`: a workflow from a file, in the running system or in one that is started for it.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -98,12 +99,14 @@ impl Prepared {
     }
 
     async fn with_own_system(&self, context: &Context, signals: &Signals) -> anyhow::Result<ExitCode> {
-        let named = workflow::engines(&self.draft);
+        let queues = workflow::queues(&self.draft);
+        let named: BTreeSet<_> = queues.iter().map(|queue| queue.engine.as_str()).collect();
         let mut added = engines::added(&context.registry()?);
-        added.retain(|(engine, _)| named.contains(&engine.as_str()));
+        added.retain(|(engine, _)| named.contains(engine.as_str()));
         let wanted = Wanted {
             engines: named.iter().filter_map(|name| engines::find(name)).collect(),
             added,
+            queues: queues.iter().cloned().collect(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             keep: false,
             project: self.project.clone(),

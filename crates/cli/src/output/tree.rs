@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use console::{measure_text_width, truncate_str};
 use mahavishnu_proto::v1::event::Kind;
-use mahavishnu_proto::v1::{Error, Event, StageCompleted};
+use mahavishnu_proto::v1::{AcceptedStage, Error, Event, StageCompleted};
 use prost_types::Struct;
 
 use super::{Paint, words};
@@ -127,7 +127,7 @@ impl Tree {
                 self.id.clone_from(&event.execution_id);
                 self.headline = "running".to_owned();
                 self.notes.clone_from(&accepted.notes);
-                self.rows = accepted.stages.iter().map(|stage| Row::new(&stage.id, &stage.engine)).collect();
+                self.rows = accepted.stages.iter().map(Row::new).collect();
                 return;
             }
             Kind::CancellationRequested(_) => {
@@ -156,10 +156,10 @@ impl Tree {
 }
 
 impl Row {
-    fn new(id: &str, engine: &str) -> Self {
+    fn new(stage: &AcceptedStage) -> Self {
         Self {
-            id: words::one_line(id),
-            engine: words::one_line(engine),
+            id: words::one_line(&stage.id),
+            engine: words::one_line(&words::queue(&stage.engine, &stage.pool)),
             mark: Mark::Pending,
             attempt: 0,
             began: None,
@@ -325,6 +325,7 @@ mod tests {
             reused: false,
             id: id.into(),
             engine: engine.into(),
+            pool: String::new(),
             needs: Vec::new(),
         };
         let stages = vec![stage("analysis", "llamaindex"), stage("work", "agno")];

@@ -13,14 +13,19 @@ const LONGEST: usize = 160;
 pub fn happened(kind: &Kind) -> Option<String> {
     Some(match kind {
         Kind::ExecutionAccepted(accepted) => {
-            let stages: Vec<_> =
-                accepted.stages.iter().map(|stage| format!("{} ({})", stage.id, stage.engine)).collect();
+            let stages: Vec<_> = accepted
+                .stages
+                .iter()
+                .map(|stage| format!("{} ({})", stage.id, queue(&stage.engine, &stage.pool)))
+                .collect();
             format!("accepted: {}", stages.join(", "))
         }
         Kind::StageScheduled(scheduled) if scheduled.resume > 0 => {
-            format!("scheduled on {}, from its checkpoint", scheduled.engine)
+            format!("scheduled on {}, from its checkpoint", queue(&scheduled.engine, &scheduled.pool))
         }
-        Kind::StageScheduled(scheduled) => format!("scheduled on {}", scheduled.engine),
+        Kind::StageScheduled(scheduled) => {
+            format!("scheduled on {}", queue(&scheduled.engine, &scheduled.pool))
+        }
         Kind::StageStarted(started) => format!("started by {}", started.worker_id),
         Kind::StageProgress(told) => progress(told),
         Kind::TokenDelta(_) => return None,
@@ -66,6 +71,11 @@ pub fn happened(kind: &Kind) -> Option<String> {
             reason => format!("cancelled: {reason}"),
         },
     })
+}
+
+/// An engine, and the pool of its workers if one is named, as in plans: `langgraph@reports`.
+pub fn queue(engine: &str, pool: &str) -> String {
+    if pool.is_empty() { engine.to_owned() } else { format!("{engine}@{pool}") }
 }
 
 /// Engine-native progress.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use mahavishnu_core::id::EngineName;
+use mahavishnu_core::id::{EngineName, PoolName, Queue};
 use mahavishnu_provision::{
     Environment, Provision,
     model::{MODEL, environment as model_environment},
@@ -40,6 +40,8 @@ pub struct Wanted {
     pub engines: Vec<Engine>,
     /// Engines that the deployment adds, each with the command that starts a worker of it.
     pub added: Vec<(EngineName, String)>,
+    /// Where their tasks go; an engine that is not among these gets one worker without a pool.
+    pub queues: Vec<Queue>,
     /// Where the coordinator serves.
     pub listen: SocketAddr,
     /// Whether the data stays.
@@ -93,11 +95,16 @@ impl System {
         let coordinator = start(roles.coordinator()?);
         let mut workers = Vec::new();
         for (engine, python) in wanted.engines.iter().zip(interpreters) {
-            let spec = roles.worker(engine, &python, args.model.as_deref())?;
-            workers.push((engine.name.to_owned(), start(spec)));
+            for pool in wanted.pools(engine.name) {
+                let spec = roles.worker(engine, pool, &python, args.model.as_deref())?;
+                workers.push((engine.name.to_owned(), start(spec)));
+            }
         }
         for (engine, how) in &wanted.added {
-            workers.push((engine.to_string(), start(roles.added(engine, how, args.model.as_deref())?)));
+            for pool in wanted.pools(engine.as_str()) {
+                let spec = roles.added(engine, pool, how, args.model.as_deref())?;
+                workers.push((engine.to_string(), start(spec)));
+            }
         }
         let endpoint = ready(&coordinator, &mut notices).await?;
         Ok(Self { workers, coordinator, nats, notices, endpoint, addresses, model_name })
@@ -132,6 +139,15 @@ impl System {
         futures::future::join_all(workers.into_iter().map(|(_, part)| part.stop())).await;
         coordinator.stop().await;
         nats.stop().await;
+    }
+}
+
+impl Wanted {
+    /// The pools of an engine that get a worker.
+    fn pools(&self, engine: &str) -> Vec<Option<&PoolName>> {
+        let named = self.queues.iter().filter(|queue| queue.engine.as_str() == engine);
+        let pools: Vec<_> = named.map(|queue| queue.pool.as_ref()).collect();
+        if pools.is_empty() { vec![None] } else { pools }
     }
 }
 

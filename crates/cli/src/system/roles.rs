@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mahavishnu_core::id::EngineName;
+use mahavishnu_core::id::{EngineName, PoolName};
 use mahavishnu_provision::StateDir;
 use mahavishnu_worker::Engine;
 use serde_json::Value;
@@ -52,8 +52,14 @@ impl Roles<'_> {
         })
     }
 
-    /// The worker of an engine.
-    pub fn worker(&self, engine: &Engine, python: &Path, model: Option<&str>) -> anyhow::Result<Spec> {
+    /// The worker of an engine, for the tasks of one pool.
+    pub fn worker(
+        &self,
+        engine: &Engine,
+        pool: Option<&PoolName>,
+        python: &Path,
+        model: Option<&str>,
+    ) -> anyhow::Result<Spec> {
         let mut base = self.program()?;
         base.arg(engine.name).args(["--nats", self.nats]);
         base.args(["--project".as_ref(), self.wanted.project.as_os_str()]);
@@ -63,12 +69,21 @@ impl Roles<'_> {
         if let Some(model) = model {
             base.args(["--model", model]);
         }
-        Ok(self.worker_spec(engine.name, repeat(base, Some("worker"), |_| Vec::new())))
+        if let Some(pool) = pool {
+            base.args(["--pool", pool.as_str()]);
+        }
+        Ok(self.worker_spec(engine.name, pool, repeat(base, Some("worker"), |_| Vec::new())))
     }
 
     /// The worker of an engine that the deployment adds: what its file says, run by the shell in the project directory.
     /// All settings of a worker are in the environment, and this program is on the path.
-    pub fn added(&self, engine: &EngineName, how: &str, model: Option<&str>) -> anyhow::Result<Spec> {
+    pub fn added(
+        &self,
+        engine: &EngineName,
+        pool: Option<&PoolName>,
+        how: &str,
+        model: Option<&str>,
+    ) -> anyhow::Result<Spec> {
         let mut base = self.inherit(Command::new("sh"));
         base.args(["-c", &format!("exec {how}")]).current_dir(&self.wanted.project);
         base.env("MAHAVISHNU_NATS_URL", self.nats).env("MAHAVISHNU_PROJECT", &self.wanted.project);
@@ -77,17 +92,24 @@ impl Roles<'_> {
         if let Some(model) = model {
             base.env("MAHAVISHNU_MODEL", model);
         }
+        if let Some(pool) = pool {
+            base.env("MAHAVISHNU_POOL", pool.as_str());
+        }
         let own = std::env::current_exe().context("the path of this program")?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         let all = own.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
         base.env("PATH", std::env::join_paths(all).context("the search path")?);
-        Ok(self.worker_spec(engine.as_str(), repeat(base, None, |_| Vec::new())))
+        Ok(self.worker_spec(engine.as_str(), pool, repeat(base, None, |_| Vec::new())))
     }
 
-    fn worker_spec(&self, engine: &str, command: MakeCommand) -> Spec {
+    fn worker_spec(&self, engine: &str, pool: Option<&PoolName>, command: MakeCommand) -> Spec {
+        let (words, file) = match pool {
+            None => (String::new(), String::new()),
+            Some(pool) => (format!(" in pool {pool}"), format!("-{pool}")),
+        };
         Spec {
-            name: format!("worker of {engine}"),
-            log: self.state.log(&format!("worker-{engine}")),
+            name: format!("worker of {engine}{words}"),
+            log: self.state.log(&format!("worker-{engine}{file}")),
             grace: self.wanted.drain + GRACE,
             tries: self.wanted.tries,
             command,
@@ -102,6 +124,9 @@ impl Roles<'_> {
     fn inherit(&self, mut command: Command) -> Command {
         let telemetry = &self.context.telemetry;
         command.env("MAHAVISHNU_HOME", self.state.root());
+        command.env("MAHAVISHNU_ALLOW_SHELL", self.args.allow_shell.to_string());
+        // Which pools there are is said to each worker.
+        command.env_remove("MAHAVISHNU_POOL");
         command.env("OTEL_TRACES_SAMPLER_ARG", telemetry.trace_ratio.to_string());
         if let Some(endpoint) = &telemetry.otlp_endpoint {
             command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);

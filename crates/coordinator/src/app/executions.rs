@@ -30,7 +30,7 @@ impl App {
             if folded.state.end.is_none() {
                 for ((stage, now), status) in folded.state.iter().zip(&mut execution.stages) {
                     if now.phase == Phase::Scheduled
-                        && let Some(missing) = self.no_worker(&stage.engine)
+                        && let Some(missing) = self.no_worker(&stage.queue())
                     {
                         status.waiting_for = missing;
                     }

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 
 use chrono::Utc;
 use mahavishnu_bus::tasks::Depth;
+use mahavishnu_core::engine::Registry;
 use mahavishnu_core::execution::{End, Failure, Phase, StageState, State};
-use mahavishnu_core::id::{EngineName, ExecutionId};
+use mahavishnu_core::id::{ExecutionId, Queue};
 use mahavishnu_core::workflow::Stage;
 use mahavishnu_proto::{json, public, v1};
 use serde_json::json;
 
+use super::plan::in_pool;
 use super::{App, Result};
 use crate::driver::Folded;
 use crate::registry::Workers;
@@ -25,25 +27,27 @@ impl App {
     pub async fn explain(&self, id: &str) -> Result<v1::ExplainExecutionResponse> {
         let history = self.find(id).await?;
         let mut depths = BTreeMap::new();
-        for engine in history.with_folded(|folded| queues(&folded.state)) {
-            let depth = self.bus.queue_depth(&engine).await?;
-            depths.insert(engine, depth);
+        for queue in history.with_folded(|folded| queues(&folded.state)) {
+            let depth = self.bus.queue_depth(&queue).await?;
+            depths.insert(queue, depth);
         }
-        let view = View { id: &history.id, workers: &self.workers, depths: &depths };
+        let view =
+            View { id: &history.id, workers: &self.workers, registry: &self.registry, depths: &depths };
         Ok(history.with_folded(|folded| view.explain(folded)))
     }
 }
 
-/// The engines whose queues matter now.
-fn queues(state: &State) -> Vec<EngineName> {
+/// The queues that matter now.
+fn queues(state: &State) -> Vec<Queue> {
     let scheduled = state.iter().filter(|(_, now)| state.end.is_none() && now.phase == Phase::Scheduled);
-    scheduled.map(|(stage, _)| stage.engine.clone()).collect()
+    scheduled.map(|(stage, _)| stage.queue()).collect()
 }
 
 struct View<'a> {
     id: &'a ExecutionId,
     workers: &'a Workers,
-    depths: &'a BTreeMap<EngineName, Depth>,
+    registry: &'a Registry,
+    depths: &'a BTreeMap<Queue, Option<Depth>>,
 }
 
 impl View<'_> {
@@ -148,26 +152,28 @@ impl View<'_> {
         stage: &Stage,
         now: &StageState,
     ) -> (&'static str, String, String, serde_json::Value) {
-        let (id, engine, attempt) = (&stage.id, &stage.engine, now.attempt);
-        let depth = self.depths.get(engine).copied().unwrap_or_default();
-        let there = self.workers.of(engine.as_str());
+        let (id, queue, attempt) = (&stage.id, stage.queue(), now.attempt);
+        let whose = in_pool(&queue);
+        // A pool whose workers were never there has no queue yet; then nothing of it was delivered.
+        let depth = self.depths.get(&queue).copied().flatten();
+        let there = self.workers.of_queue(&queue);
         let (slots, busy) =
             there.iter().fold((0, 0), |(slots, busy), worker| (slots + worker.slots, busy + worker.busy));
-        let delivered = depth.delivered >= now.task;
+        let delivered = depth.is_some_and(|depth| depth.delivered >= now.task);
         let worker = now.started.as_ref().map(|(_, worker)| worker.to_string());
         let evidence = json!({
-            "workers": there.len(), "slots": slots, "busy": busy, "queued": depth.queued,
-            "in_flight": depth.in_flight, "delivered": delivered, "worker_id": worker,
+            "workers": there.len(), "slots": slots, "busy": busy, "queued": depth.map(|depth| depth.queued),
+            "in_flight": depth.map(|depth| depth.in_flight), "delivered": delivered, "worker_id": worker,
         });
-        let start = format!("mahavishnu worker {engine}");
+        let start = self.registry.worker(&queue);
         if !delivered && there.is_empty() {
-            let sentence = format!("{id} waits for a worker of {engine}: none is connected");
+            let sentence = format!("{id} waits for a worker of {whose}: none is connected");
             return ("NO_WORKER", sentence, start, evidence);
         }
         if !delivered {
+            let deep = depth.map(|depth| format!(", {} deep", depth.queued)).unwrap_or_default();
             let sentence = format!(
-                "{id} waits in the queue of {engine}, {} deep: {busy} of {slots} slots of {} workers are busy",
-                depth.queued,
+                "{id} waits in the queue of {whose}{deep}: {busy} of {slots} slots of {} workers are busy",
                 there.len()
             );
             return ("QUEUED", sentence, start, evidence);
@@ -176,14 +182,14 @@ impl View<'_> {
         if gone || there.is_empty() {
             let who = worker.unwrap_or_else(|| "a worker".to_owned());
             let next = match there.len() {
-                0 => format!("and no other worker of {engine} is connected"),
+                0 => format!("and no other worker of {whose} is connected"),
                 others => format!("and one of {others} others gets it when the lease ends"),
             };
             let sentence = format!("{who} had attempt {attempt} of {id} and gives no sign of life, {next}");
             let command = if there.is_empty() { start } else { String::new() };
             return ("LEASE_LOST", sentence, command, evidence);
         }
-        let who = worker.unwrap_or_else(|| format!("one of {} workers of {engine}", there.len()));
+        let who = worker.unwrap_or_else(|| format!("one of {} workers of {whose}", there.len()));
         let since = match &now.started {
             Some((since, _)) => format!(" since {}", time(*since)),
             None => String::new(),

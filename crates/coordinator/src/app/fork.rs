@@ -25,6 +25,8 @@ pub struct Changes {
     pub input: Object,
     /// Another engine for the stage; empty for the same.
     pub engine: String,
+    /// Another pool for the stage, empty for the workers without one; without it the same, unless the engine is another.
+    pub pool: Option<String>,
     /// Another task for the stage.
     pub task: Option<Object>,
 }
@@ -81,8 +83,13 @@ impl App {
         input.extend(changes.input);
         wanted.input = Some(json::to_struct(&input));
         for wanted in wanted.stages.iter_mut().filter(|wanted| wanted.id == stage.as_str()) {
-            if !changes.engine.is_empty() {
+            if !changes.engine.is_empty() && changes.engine != wanted.r#type {
                 wanted.r#type.clone_from(&changes.engine);
+                // Pools of different engines have nothing to do with each other.
+                wanted.pool.clear();
+            }
+            if let Some(pool) = &changes.pool {
+                wanted.pool.clone_from(pool);
             }
             if let Some(task) = &changes.task {
                 wanted.task = Some(json::to_struct(task));

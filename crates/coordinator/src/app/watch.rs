@@ -154,15 +154,15 @@ impl Watcher {
     fn waiting(&self, event: &v1::Event) -> Option<v1::Event> {
         let Some(Kind::StageScheduled(_)) = &event.kind else { return None };
         let stage = StageId::parse(&event.stage_id).ok()?;
-        let engine = self.history.with_folded(|folded| {
+        let queue = self.history.with_folded(|folded| {
             let waits = folded.state.end.is_none() && folded.state.stage(&stage)?.phase == Phase::Scheduled;
             let numbered = folded.events.get(usize::try_from(event.sequence - 1).ok()?)?;
             match &numbered.record.fact {
-                Fact::Scheduled(task) if waits => Some(task.engine.clone()),
+                Fact::Scheduled(task) if waits => Some(task.queue()),
                 _ => None,
             }
         })?;
-        let message = self.app.no_worker(&engine)?;
+        let message = self.app.no_worker(&queue)?;
         let kind = Kind::StageWaiting(v1::StageWaiting { reason: "NO_WORKER".to_owned(), message });
         Some(self.event(
             event.stage_id.clone(),

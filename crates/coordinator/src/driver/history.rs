@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use mahavishnu_bus::Trace;
 use mahavishnu_bus::log::Stored;
 use mahavishnu_core::execution::{Fact, Record, State, Void, Wait};
-use mahavishnu_core::id::{EngineName, ExecutionId};
+use mahavishnu_core::id::{ExecutionId, Queue};
 use mahavishnu_proto::{public, v1};
 use mahavishnu_telemetry::context;
 use tokio::sync::watch;
@@ -114,9 +114,9 @@ impl History {
         look(&mut self.folded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How long the stage took whose result was folded last, at `position`, and which engine ran it. Only a stage that
+    /// How long the stage took whose result was folded last, at `position`, and whose workers ran it. Only a stage that
     /// went through without waiting for people counts.
-    pub fn took(&self, position: u64) -> Option<(EngineName, Took)> {
+    pub fn took(&self, position: u64) -> Option<(Queue, Took)> {
         self.with_folded(|folded| {
             let last = folded.events.last().filter(|last| last.record.position == position)?;
             let Fact::Completed(completed) = &last.record.fact else { return None };
@@ -126,13 +126,13 @@ impl History {
             }
             let scheduled = folded.events.iter().rev().find_map(|numbered| match &numbered.record.fact {
                 Fact::Scheduled(task) if task.stage == origin.stage => {
-                    Some((&task.engine, numbered.record.time))
+                    Some((task.queue(), numbered.record.time))
                 }
                 _ => None,
             });
-            let (engine, published) = scheduled?;
+            let (queue, published) = scheduled?;
             let took = Took { start: origin.started - published, run: last.record.time - origin.started };
-            Some((engine.clone(), took))
+            Some((queue, took))
         })
     }
 

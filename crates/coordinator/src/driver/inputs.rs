@@ -182,11 +182,11 @@ impl Driver {
         };
         let span = tracing::info_span!(
             "send task",
-            otel.name = format!("send task.{}", task.engine),
+            otel.name = format!("send task.{}", task.queue()),
             otel.kind = "producer",
             messaging.system = "nats",
             messaging.operation.name = "send",
-            messaging.destination.template = "task.{engine}.{execution}",
+            messaging.destination.template = "task.{queue}.{execution}",
             messaging.message.conversation_id = %history.id,
             mahavishnu.execution.id = %history.id,
             mahavishnu.stage.id = %task.stage,

@@ -109,6 +109,7 @@ impl ExecutionService for Api {
             from_stage: request.from_stage,
             input: request.input.map(json::from_struct).unwrap_or_default(),
             engine: request.engine,
+            pool: request.pool,
             task: request.task.map(json::from_struct),
         };
         let history = self.app.fork(&request.id, changes, &request.request_id, &trace).await?;

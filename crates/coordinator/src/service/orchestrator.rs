@@ -107,7 +107,7 @@ impl OrchestratorService for Api {
         let plan = self.app.plan(draft)?;
         let missing = plan.workers.iter().flatten().filter(|known| known.live == 0);
         Ok(Response::new(PlanResponse {
-            engines_without_worker: missing.map(|known| known.engine.to_string()).collect(),
+            engines_without_worker: missing.map(|known| known.queue().to_string()).collect(),
             plan: Some(json::to_struct_from(&plan)),
         }))
     }
@@ -139,6 +139,7 @@ fn profile(app: &App, profile: &Profile) -> v1::Profile {
             versions: heartbeat.versions,
             slots: heartbeat.slots,
             busy: heartbeat.busy,
+            pool: heartbeat.pool,
         })
         .collect();
     v1::Profile { workers, ..public::profile(profile) }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use mahavishnu_bus::tasks::{Delivery, TaskQueue};
 use mahavishnu_bus::{Bus, Options};
 use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Paused, Progressed, Question};
-use mahavishnu_core::id::{EngineName, WorkerId};
+use mahavishnu_core::id::{EngineName, PoolName, Queue, WorkerId};
 use mahavishnu_proto::worker::Heartbeat;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,6 +19,7 @@ pub struct Worker {
     pub bus: Bus,
     queue: TaskQueue,
     id: WorkerId,
+    pool: &'static str,
 }
 
 pub enum Outcome {
@@ -32,7 +33,20 @@ impl Worker {
     pub async fn join(nats: &TestNats) -> Self {
         let bus = Bus::connect(Options::new(nats.url(), "worker")).await.unwrap();
         let queue = bus.task_queue(&EngineName::parse("custom").unwrap()).await.unwrap();
-        Self { bus, queue, id: WorkerId::parse("w1").unwrap() }
+        Self { bus, queue, id: WorkerId::parse("w1").unwrap(), pool: "" }
+    }
+
+    /// One that takes the tasks of a pool, once a coordinator has heard of it and made the queue.
+    pub async fn join_pool(nats: &TestNats, pool: &'static str) -> Self {
+        let base = Self::join(nats).await;
+        let (engine, name) = (EngineName::parse("custom").unwrap(), PoolName::parse(pool).unwrap());
+        let wanted = Queue { engine, pool: Some(name) };
+        let found = wait_for("the pool's queue", async || {
+            Self { pool, id: WorkerId::parse(pool).unwrap(), ..base.clone() }.heartbeat().await;
+            base.bus.task_queue(&wanted).await.ok()
+        });
+        let queue = found.await.unwrap();
+        Self { pool, id: WorkerId::parse(pool).unwrap(), queue, ..base }
     }
 
     /// Says that it is there until the handle is dropped.
@@ -50,7 +64,8 @@ impl Worker {
     /// Says once that it is there.
     pub async fn heartbeat(&self) {
         let (worker_id, engine) = (self.id.to_string(), "custom".to_owned());
-        let heartbeat = Heartbeat { worker_id, engine, slots: 1, ..Heartbeat::default() };
+        let heartbeat =
+            Heartbeat { worker_id, engine, pool: self.pool.into(), slots: 1, ..Heartbeat::default() };
         self.bus.heartbeat(&EngineName::parse("custom").unwrap(), &self.id, &heartbeat).await;
     }
 

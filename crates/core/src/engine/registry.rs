@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::profile::{Complexity, Overhead, Profile, SetupTime};
 use super::reader::Reader;
-use crate::id::EngineName;
+use crate::id::{EngineName, Queue};
 use crate::selection::words::stems;
 use crate::violation::{Reason, Violations};
 
@@ -58,10 +58,14 @@ impl Registry {
         self.profiles.iter().find(|profile| profile.name.as_str() == name)
     }
 
-    /// How a worker of an engine is started, as its file says or with this program.
-    pub fn worker(&self, name: &EngineName) -> String {
-        let said = self.get(name).and_then(|profile| profile.worker.clone());
-        said.unwrap_or_else(|| format!("mahavishnu worker {name}"))
+    /// How a worker of an engine, or of a pool of it, is started, as its file says or with this program.
+    pub fn worker(&self, queue: &Queue) -> String {
+        let said = self.get(&queue.engine).and_then(|profile| profile.worker.clone());
+        let command = said.unwrap_or_else(|| format!("mahavishnu worker {}", queue.engine));
+        match &queue.pool {
+            None => command,
+            Some(pool) => format!("{command} --pool {pool}"),
+        }
     }
 
     /// All profiles: agno, langgraph, llamaindex, prefect, then added ones as they came.

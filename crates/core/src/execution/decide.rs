@@ -128,6 +128,7 @@ impl<'a> Round<'a> {
         self.commands.push(Command::Record(Fact::Scheduled(Task {
             stage: stage.id.clone(),
             engine: stage.engine.clone(),
+            pool: stage.pool.clone(),
             attempt,
             resume,
             task,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::id::{ArtifactId, EngineName, ExecutionId, ScheduleId, StageId, WorkerId};
+use crate::id::{ArtifactId, EngineName, ExecutionId, PoolName, Queue, ScheduleId, StageId, WorkerId};
 use crate::workflow::Workflow;
 
 /// A JSON object: tasks, outputs, state values.
@@ -308,6 +308,8 @@ pub struct Task {
     pub stage: StageId,
     /// Who runs it.
     pub engine: EngineName,
+    /// Which of its workers; absent for those without a pool.
+    pub pool: Option<PoolName>,
     /// The attempt, from 1.
     pub attempt: u32,
     /// How many approvals this attempt has passed.
@@ -328,6 +330,13 @@ pub struct Task {
     pub deadline: Option<DateTime<Utc>>,
     /// What continues a paused attempt.
     pub resolution: Option<Resolution>,
+}
+
+impl Task {
+    /// Where it goes.
+    pub fn queue(&self) -> Queue {
+        Queue { engine: self.engine.clone(), pool: self.pool.clone() }
+    }
 }
 
 /// What continues a paused attempt.

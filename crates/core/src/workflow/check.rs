@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::id::{EngineName, StageId};
+use crate::id::{EngineName, PoolName, StageId};
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
 use super::fields::{Templates, quoted};
@@ -71,6 +71,7 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
     for (n, stage) in draft.stages.iter().enumerate() {
         let path = item("stages", n);
         let engine = engine(stage, &path, engines, violations);
+        let pool = pool(stage, &path, violations);
         let reads = Reads {
             known: &known,
             types: &types,
@@ -102,7 +103,7 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
         let (Some(id), Some(engine), Some(task)) = (id, engine, stage.task.clone()) else { continue };
         let needs = needs.get(n).into_iter().flatten();
         let needs = needs.filter_map(|need| ids.get(*need).and_then(|id| StageId::parse(id).ok())).collect();
-        stages.push(Stage { id, engine, task, needs, when: stage.when.clone(), retry, timeout });
+        stages.push(Stage { id, engine, pool, task, needs, when: stage.when.clone(), retry, timeout });
     }
     stages
 }
@@ -131,6 +132,13 @@ fn engine(
     EngineName::parse(name)
         .map_err(|error| violations.push(field, Reason::InvalidValue, error.to_string()))
         .ok()
+}
+
+fn pool(stage: &StageDraft, path: &str, violations: &mut Violations) -> Option<PoolName> {
+    let invalid = |error: crate::id::InvalidId| {
+        violations.push(member(path, "pool"), Reason::InvalidValue, error.to_string());
+    };
+    PoolName::parse(stage.pool.as_ref()?).map_err(invalid).ok()
 }
 
 fn cycles(graph: &Graph, ids: &[String], violations: &mut Violations) {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::id::{ArtifactId, EngineName, StageId};
+use crate::id::{ArtifactId, EngineName, PoolName, Queue, StageId};
 
 pub use context::{StageOutcome, StageView, condition_holds, has_templates, resolve_task, variables};
 pub use outputs::output;
@@ -88,6 +88,9 @@ pub struct StageDraft {
     /// The engine.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
+    /// Which of the engine's workers run it; absent for those without a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// The engine's own task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Map<String, Value>>,
@@ -146,6 +149,9 @@ pub struct Stage {
     pub id: StageId,
     /// Who runs it.
     pub engine: EngineName,
+    /// Which of its workers; absent for those without a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// The engine's own task, templates unresolved.
     pub task: Map<String, Value>,
     /// Stages that must have ended before.
@@ -156,6 +162,13 @@ pub struct Stage {
     pub retry: RetryPolicy,
     /// Deadline of one attempt.
     pub timeout: Option<Duration>,
+}
+
+impl Stage {
+    /// Where its tasks go.
+    pub fn queue(&self) -> Queue {
+        Queue { engine: self.engine.clone(), pool: self.pool.clone() }
+    }
 }
 
 /// When and how often a failed attempt is tried again.

@@ -11,7 +11,7 @@ use super::limits::MAX_STAGES;
 use super::{Draft, Engines, RetryDraft, StageDraft, Workflow, read};
 
 const WORKFLOW_KEYS: &[&str] = &["stages", "input", "repos", "labels", "documents", "timeout"];
-const STAGE_KEYS: &[&str] = &["id", "type", "task", "needs", "when", "retry", "timeout"];
+const STAGE_KEYS: &[&str] = &["id", "type", "pool", "task", "needs", "when", "retry", "timeout"];
 const RETRY_KEYS: &[&str] = &["max_attempts", "initial_backoff", "max_backoff", "non_retryable_reasons"];
 
 impl Draft {
@@ -122,6 +122,7 @@ fn stage(members: &Map<String, Value>, path: &str, violations: &mut Violations) 
     let mut draft = StageDraft {
         id: fields.text("id").map(str::to_owned),
         engine: fields.text("type").map(str::to_owned),
+        pool: fields.text("pool").map(str::to_owned),
         task: fields.object("task").cloned(),
         needs: fields.texts("needs").map(owned),
         when: fields.text("when").map(str::to_owned),

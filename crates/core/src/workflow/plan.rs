@@ -9,7 +9,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EngineName, StageId};
+use crate::id::{EngineName, PoolName, Queue, StageId};
 use crate::schedule::Schedule;
 use crate::violation::{item, member};
 
@@ -36,21 +36,31 @@ pub struct Plan {
     /// What the engines cost beside the work of the stages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overhead: Option<ExpectedOverhead>,
-    /// The live workers of each engine of the workflow; only a server can tell.
+    /// The live workers of each engine and pool of the workflow; only a server can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workers: Option<Vec<EngineWorkers>>,
+    pub workers: Option<Vec<QueueWorkers>>,
 }
 
-/// Who can take an engine's tasks.
+/// Who can take the tasks of an engine, or of one pool of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineWorkers {
+pub struct QueueWorkers {
     /// The engine.
     pub engine: EngineName,
+    /// The pool that stages name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// Workers that are connected now.
     pub live: usize,
     /// How one is started, when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
+}
+
+impl QueueWorkers {
+    /// Whose workers they are.
+    pub fn queue(&self) -> Queue {
+        Queue { engine: self.engine.clone(), pool: self.pool.clone() }
+    }
 }
 
 /// A stage as it would run.
@@ -60,6 +70,9 @@ pub struct PlannedStage {
     pub id: StageId,
     /// Who runs it.
     pub engine: EngineName,
+    /// Which of the engine's workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// What it waits for.
     pub needs: Vec<StageId>,
     /// Its level, from 0.
@@ -78,6 +91,13 @@ pub struct PlannedStage {
     /// The nodes of a declared graph that wait for a person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<String>,
+}
+
+impl PlannedStage {
+    /// Where its tasks go.
+    pub fn queue(&self) -> Queue {
+        Queue { engine: self.engine.clone(), pool: self.pool.clone() }
+    }
 }
 
 /// Something worth knowing.
@@ -152,6 +172,7 @@ pub fn plan(workflow: &Workflow, now: DateTime<Utc>) -> Plan {
         plan.stages.push(PlannedStage {
             id: stage.id.clone(),
             engine: stage.engine.clone(),
+            pool: stage.pool.clone(),
             needs: stage.needs.clone(),
             level,
             task_type: task::kind(stage.engine.as_str(), &stage.task),
@@ -169,15 +190,16 @@ pub fn plan(workflow: &Workflow, now: DateTime<Utc>) -> Plan {
 }
 
 impl Plan {
-    /// The engines of the workflow, each once, in the order in which the stages name them.
-    pub fn engines(&self) -> Vec<&EngineName> {
-        let mut engines = Vec::new();
+    /// The task queues of the workflow, each once, in the order in which the stages name them.
+    pub fn queues(&self) -> Vec<Queue> {
+        let mut queues = Vec::new();
         for stage in &self.stages {
-            if !engines.contains(&&stage.engine) {
-                engines.push(&stage.engine);
+            let queue = stage.queue();
+            if !queues.contains(&queue) {
+                queues.push(queue);
             }
         }
-        engines
+        queues
     }
 
     fn note(&mut self, field: String, code: NoteCode, message: String) {

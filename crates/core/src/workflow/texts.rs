@@ -27,9 +27,13 @@ pub(super) fn check(draft: &Draft, violations: &mut Violations) {
         if let Some(task) = &stage.task {
             walk.object(task, &member(&path, "task"), 1);
         }
-        for (key, text) in
-            [("id", &stage.id), ("type", &stage.engine), ("when", &stage.when), ("timeout", &stage.timeout)]
-        {
+        for (key, text) in [
+            ("id", &stage.id),
+            ("type", &stage.engine),
+            ("pool", &stage.pool),
+            ("when", &stage.when),
+            ("timeout", &stage.timeout),
+        ] {
             walk.optional(text, &member(&path, key));
         }
         for (at, need) in stage.needs.iter().flatten().enumerate() {

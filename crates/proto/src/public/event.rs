@@ -45,6 +45,7 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
                 .map(|stage| v1::AcceptedStage {
                     id: stage.id.to_string(),
                     engine: stage.engine.to_string(),
+                    pool: stage.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
                     needs: stage.needs.iter().map(ToString::to_string).collect(),
                     reused: taken_over(accepted, &stage.id),
                 })
@@ -105,9 +106,11 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
             }
             .to_owned(),
         }),
-        Fact::Scheduled(task) => {
-            Kind::StageScheduled(v1::StageScheduled { engine: task.engine.to_string(), resume: task.resume })
-        }
+        Fact::Scheduled(task) => Kind::StageScheduled(v1::StageScheduled {
+            engine: task.engine.to_string(),
+            pool: task.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
+            resume: task.resume,
+        }),
         Fact::Skipped { reason, .. } => Kind::StageSkipped(v1::StageSkipped { reason: reason.clone() }),
         Fact::RetryScheduled { at, .. } => {
             Kind::StageRetryScheduled(v1::StageRetryScheduled { retry_time: Some(wire::timestamp(*at)) })

@@ -127,6 +127,7 @@ fn status(id: &ExecutionId, stage: &Stage, now: &StageState, whole: &State) -> v
     let mut status = v1::StageStatus {
         id: stage.id.to_string(),
         engine: stage.engine.to_string(),
+        pool: stage.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
         attempt: now.attempt,
         needs: stage.needs.iter().map(ToString::to_string).collect(),
         reused: whole.accepted.as_ref().is_some_and(|accepted| taken_over(accepted, &stage.id)),

@@ -39,6 +39,7 @@ pub fn workflow(workflow: &Workflow) -> v1::Workflow {
             .map(|stage| v1::Stage {
                 id: stage.id.to_string(),
                 r#type: stage.engine.to_string(),
+                pool: stage.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
                 task: Some(json::to_struct(&stage.task)),
                 needs: stage.needs.iter().map(ToString::to_string).collect(),
                 when: stage.when.clone().unwrap_or_default(),
@@ -72,6 +73,7 @@ fn stage(stage: v1::Stage, path: &str, violations: &mut Violations) -> StageDraf
     StageDraft {
         id: text(stage.id),
         engine: text(stage.r#type),
+        pool: text(stage.pool),
         task: stage.task.map(json::from_struct),
         needs: (stage.at_once || !stage.needs.is_empty()).then_some(stage.needs),
         when: text(stage.when),

@@ -57,6 +57,7 @@ fn scheduled(attempt: u32) -> Fact {
     Fact::Scheduled(Task {
         stage: StageId::parse("s").unwrap(),
         engine: engine(),
+        pool: None,
         attempt,
         resume: 0,
         task: Object::new(),
@@ -195,7 +196,7 @@ impl Both {
                 break delivery;
             }
         };
-        let model = self.model.pull(&Queue::Tasks(engine())).unwrap();
+        let model = self.model.pull(&Queue::Tasks((&engine()).into())).unwrap();
         let Fact::Scheduled(task) = &model.fact else { panic!("{model:?}") };
         assert_eq!((real.task.attempt, real.delivery), (task.attempt, model.delivery), "task");
         self.tasks.push(real);
@@ -205,7 +206,7 @@ impl Both {
     /// Acknowledges the nth receipt of a task, at this position.
     async fn ack_task(&mut self, receipt: usize, position: u64) {
         self.tasks[receipt].ack().await;
-        self.model.ack(&Queue::Tasks(engine()), position);
+        self.model.ack(&Queue::Tasks((&engine()).into()), position);
     }
 
     /// The leases end. The real ones do so by themselves: whoever takes next waits for it.

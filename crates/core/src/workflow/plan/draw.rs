@@ -21,7 +21,7 @@ impl Plan {
         if let Some(expected) = &self.overhead {
             text.push_str("\nexpected beside the stages' own work:\n");
             for known in &expected.engines {
-                let _ = writeln!(text, "  {}: {}", known.engine, known.source);
+                let _ = writeln!(text, "  {}: {}", known.queue(), known.source);
             }
             let (least, most) = (expected.least_ms.round(), expected.most_ms.round());
             let range = if least == most { format!("{most}ms") } else { format!("{least}-{most}ms") };
@@ -31,7 +31,7 @@ impl Plan {
             text.push_str("\nconnected workers:\n");
             for known in workers {
                 let start = known.start.as_ref().map(|how| format!("; start one: {how}")).unwrap_or_default();
-                let _ = writeln!(text, "  {}: {}{start}", known.engine, known.live);
+                let _ = writeln!(text, "  {}: {}{start}", known.queue(), known.live);
             }
         }
         if !self.notes.is_empty() {
@@ -49,7 +49,7 @@ impl Plan {
         for (n, stage) in self.stages.iter().enumerate() {
             let kind =
                 stage.task_type.as_ref().map(|kind| format!("<br/>{}", escaped(kind))).unwrap_or_default();
-            let _ = writeln!(chart, "  s{n}[\"{}<br/><i>{}</i>{kind}\"]", stage.id, stage.engine);
+            let _ = writeln!(chart, "  s{n}[\"{}<br/><i>{}</i>{kind}\"]", stage.id, stage.queue());
         }
         let by_id = self.by_id();
         for (n, stage) in self.stages.iter().enumerate() {
@@ -100,7 +100,7 @@ impl Plan {
 
 fn line(stage: &PlannedStage, parent: Option<&StageId>, text: &mut String) {
     let kind = stage.task_type.as_ref().map(|kind| format!(", {}", kind.escape_debug())).unwrap_or_default();
-    let _ = write!(text, "{} ({}{kind})", stage.id, stage.engine);
+    let _ = write!(text, "{} ({}{kind})", stage.id, stage.queue());
     if let Some(when) = &stage.when {
         let _ = write!(text, " when {}", when.escape_debug());
     }

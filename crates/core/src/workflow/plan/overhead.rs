@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use crate::engine::{Registry, SetupTime};
-use crate::id::{EngineName, StageId};
+use crate::id::{EngineName, PoolName, Queue, StageId};
 
 /// What to expect of a workflow's engines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ExpectedOverhead {
-    /// Each engine of the workflow, in the order in which the stages name them.
+    /// Each engine of the workflow, and each pool of it, in the order in which the stages name them.
     pub engines: Vec<EngineOverhead>,
     /// Before the work of the stages on the longest chain, in milliseconds: at least.
     pub least_ms: f64,
@@ -25,9 +25,19 @@ pub struct ExpectedOverhead {
 pub struct EngineOverhead {
     /// The engine.
     pub engine: EngineName,
+    /// The pool that stages name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// Where the figures come from.
     #[serde(flatten)]
     pub source: Source,
+}
+
+impl EngineOverhead {
+    /// Whose figures they are.
+    pub fn queue(&self) -> Queue {
+        Queue { engine: self.engine.clone(), pool: self.pool.clone() }
+    }
 }
 
 /// Where figures come from.
@@ -101,11 +111,11 @@ impl fmt::Display for Source {
 
 impl Plan {
     /// Adds what to expect: what was measured of an engine goes before what its profile says.
-    pub fn expect(&mut self, registry: &Registry, measured: impl Fn(&EngineName) -> Option<Measured>) {
+    pub fn expect(&mut self, registry: &Registry, measured: impl Fn(&Queue) -> Option<Measured>) {
         let mut expected = ExpectedOverhead::default();
-        for engine in self.engines() {
-            let profile = || registry.get(engine)?.overhead.clone();
-            let source = match (measured(engine), profile()) {
+        for queue in self.queues() {
+            let profile = || registry.get(&queue.engine)?.overhead.clone();
+            let source = match (measured(&queue), profile()) {
                 (Some(measured), _) => Source::Measured(measured),
                 (None, Some(known)) => Source::Profile {
                     setup_ms: known.setup_ms,
@@ -115,7 +125,7 @@ impl Plan {
                 },
                 (None, None) => Source::Unknown,
             };
-            expected.engines.push(EngineOverhead { engine: engine.clone(), source });
+            expected.engines.push(EngineOverhead { engine: queue.engine, pool: queue.pool, source });
         }
         (expected.least_ms, expected.most_ms) = self.longest(&expected.engines);
         self.overhead = Some(expected);
@@ -125,7 +135,7 @@ impl Plan {
     fn longest(&self, engines: &[EngineOverhead]) -> (f64, f64) {
         let mut ends: BTreeMap<&StageId, (f64, f64)> = BTreeMap::new();
         for stage in self.levels.iter().flatten().filter_map(|id| self.stages.iter().find(|s| &s.id == id)) {
-            let own = engines.iter().find(|known| known.engine == stage.engine);
+            let own = engines.iter().find(|known| known.queue() == stage.queue());
             let (least, most) = own.and_then(|known| known.source.range()).unwrap_or_default();
             let before = stage.needs.iter().filter_map(|need| ends.get(need));
             let (after, at_most) = before.fold((0.0_f64, 0.0_f64), |(a, b), (c, d)| (a.max(*c), b.max(*d)));

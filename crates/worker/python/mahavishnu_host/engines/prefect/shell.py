@@ -1,4 +1,4 @@
-"""Shell commands of a `dag`, when the worker allows them (`MAHAVISHNU_ALLOW_SHELL=true`).
+"""Shell commands of a `dag`, when the worker allows them (`--allow-shell`, which it hands on as `MAHAVISHNU_ALLOW_SHELL`).
 
 Invariant: a command sees none of the worker's environment but PATH, HOME and LANG, so no secret of it.
 """
@@ -22,7 +22,7 @@ MAX_OUTPUT = 4 * 1024 * 1024
 async def run(command: str, parameters: Mapping[str, Any], inputs: Mapping[str, Any], project: str, field: str) -> Any:
     """What the command prints: a JSON value if it is one, otherwise a text."""
     if os.environ.get(ALLOWED, "").lower() not in ("1", "true", "yes"):
-        message = f"this worker runs no shell commands; whoever runs it allows them with {ALLOWED}=true"
+        message = f"this worker runs no shell commands; whoever runs it allows them with --allow-shell or {ALLOWED}=true"
         raise StageError("SHELL_NOT_ALLOWED", message, field=field)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment |= {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}
