@@ -95,6 +95,8 @@ pub struct Accepted {
     pub digest: Vec<u8>,
     /// What the plan remarks.
     pub notes: Vec<String>,
+    /// Who asked for it, by the name that they gave; empty when they gave none.
+    pub requested_by: String,
     /// What it takes over from another execution.
     pub forked: Option<Forked>,
     /// What started it, unless a client did.
@@ -266,6 +268,8 @@ pub struct Decided {
     pub resume: u32,
     /// Which of the pause's questions, from 0.
     pub question: u32,
+    /// The nonce of the pause that whoever decided has seen. Histories before there were nonces have none.
+    pub nonce: Option<u64>,
     /// Yes or no.
     pub approved: bool,
     /// Why.
@@ -297,6 +301,15 @@ pub enum Timer {
         /// The attempt.
         attempt: u32,
         /// Its resume count.
+        resume: u32,
+    },
+    /// The time that a pause waits for people.
+    Approval {
+        /// The stage.
+        stage: StageId,
+        /// The attempt.
+        attempt: u32,
+        /// Its resume count at the pause.
         resume: u32,
     },
 }
@@ -366,7 +379,9 @@ impl Fact {
             | Self::Failed(Failed { origin, .. })
             | Self::Paused(Paused { origin, .. }) => Some(&origin.stage),
             Self::Decided(Decided { stage, .. })
-            | Self::TimerFired(Timer::Retry { stage, .. } | Timer::Timeout { stage, .. })
+            | Self::TimerFired(
+                Timer::Retry { stage, .. } | Timer::Timeout { stage, .. } | Timer::Approval { stage, .. },
+            )
             | Self::Scheduled(Task { stage, .. })
             | Self::Skipped { stage, .. }
             | Self::RetryScheduled { stage, .. } => Some(stage),
@@ -389,7 +404,9 @@ impl Fact {
             | Self::Failed(Failed { origin, .. })
             | Self::Paused(Paused { origin, .. }) => origin.attempt,
             Self::Decided(Decided { attempt, .. })
-            | Self::TimerFired(Timer::Retry { attempt, .. } | Timer::Timeout { attempt, .. })
+            | Self::TimerFired(
+                Timer::Retry { attempt, .. } | Timer::Timeout { attempt, .. } | Timer::Approval { attempt, .. },
+            )
             | Self::Scheduled(Task { attempt, .. })
             | Self::RetryScheduled { attempt, .. } => *attempt,
             _ => 0,

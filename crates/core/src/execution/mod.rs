@@ -4,6 +4,7 @@
 //! coordinator does what they say; who stores, reads and waits is the coordinator.
 
 mod advance;
+mod approval;
 mod decide;
 mod fact;
 mod state;
@@ -11,6 +12,7 @@ mod state;
 mod tests;
 
 pub use advance::{Advance, Step, Wait};
+pub use approval::Pause;
 pub use decide::{Command, decide};
 pub use fact::{
     Accepted, Completed, Decided, Ended, Fact, Failed, Failure, Firing, Forked, Object, Origin, Paused,

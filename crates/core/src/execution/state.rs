@@ -7,7 +7,8 @@
 //! | `Started` | its attempt and resume are the current ones and it has no result | unchanged, and it has begun |
 //! | `TaskUnreadable` | the message is the stage's present task, and it has no result | `Failed` |
 //! | `Progressed` | its attempt is the current one | unchanged |
-//! | `Decided` | the stage is paused with this attempt and resume, and has the question | `Decided` |
+//! | `Decided` | the stage is paused with this attempt and resume, and its policy lets this person decide (see `approval`) | `Decided`, once enough people have |
+//! | `TimerFired(Approval)` | the stage is paused with this attempt and resume | `Decided` |
 //! | `TimerFired(Retry)` | the stage failed, in back-off or not yet, and this is its next attempt | `Due` |
 //! | `TimerFired(Timeout)` | its attempt and resume are the current ones and it has no result | `Failed` |
 //! | `Skipped` | always | `Skipped` |
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::approval::Pause;
 use super::fact::{Accepted, Decided, Ended, Fact, Failure, Object, Origin, Paused, Record, Timer};
 use crate::id::{StageId, WorkerId};
 use crate::workflow::{Stage, Workflow};
@@ -47,6 +49,16 @@ pub enum Void {
     DuplicateResult,
     /// Nobody asked, or somebody decided before.
     NotPending,
+    /// It is about another pause.
+    StaleNonce,
+    /// Who decided is not among those who may.
+    NotEligible,
+    /// Who decided asked for the execution, and may not decide therefore.
+    Requester,
+    /// Who decided has done so before.
+    AlreadyDecided,
+    /// A decision without the reason that its stage requires.
+    NoReason,
     /// The stage is not in this workflow, or there is no workflow.
     Unknown,
 }
@@ -60,6 +72,11 @@ impl Void {
             Self::StaleAttempt => "STALE_ATTEMPT",
             Self::DuplicateResult => "DUPLICATE_RESULT",
             Self::NotPending => "NOT_PENDING",
+            Self::StaleNonce => "STALE_NONCE",
+            Self::NotEligible => "NOT_ELIGIBLE",
+            Self::Requester => "REQUESTER",
+            Self::AlreadyDecided => "ALREADY_DECIDED",
+            Self::NoReason => "NO_REASON",
             Self::Unknown => "UNKNOWN",
         }
     }
@@ -120,10 +137,13 @@ pub struct StageState {
     pub started: Option<(DateTime<Utc>, WorkerId)>,
     /// The position of its present task; 0 before the first.
     pub task: u64,
+    /// Its present pause, or the last one, until the attempt goes on.
+    pub pause: Option<Pause>,
 }
 
 impl StageState {
-    const NEW: Self = Self { attempt: 0, resume: 0, phase: Phase::Pending, started: None, task: 0 };
+    const NEW: Self =
+        Self { attempt: 0, resume: 0, phase: Phase::Pending, started: None, task: 0, pause: None };
 
     /// It has ended, rightly: stages that need it may start.
     pub fn is_settled(&self) -> bool {
@@ -240,7 +260,7 @@ impl State {
         self.places.get(id).copied()
     }
 
-    fn stage_mut(&mut self, id: &StageId) -> Result<&mut StageState, Void> {
+    pub(super) fn stage_mut(&mut self, id: &StageId) -> Result<&mut StageState, Void> {
         let index = self.index(id).ok_or(Void::Unknown)?;
         self.stages.get_mut(index).ok_or(Void::Unknown)
     }
@@ -255,10 +275,15 @@ impl State {
         }
     }
 
-    /// The timer that a record asks for: the limit of an attempt that has begun, counted from its first start.
-    /// Whoever handles the record as an input sets it; setting it again changes nothing.
+    /// The timer that a record asks for: the limit of an attempt that has begun, counted from its first start, or the
+    /// time that a pause waits for people. Whoever handles the record as an input sets it; setting it again changes
+    /// nothing.
     pub fn timeout_after(&self, fact: &Fact) -> Option<(Timer, DateTime<Utc>)> {
-        let Fact::Started(origin) = fact else { return None };
+        let origin = match fact {
+            Fact::Started(origin) => origin,
+            Fact::Paused(paused) => return self.approval_timer(&paused.origin.stage),
+            _ => return None,
+        };
         let (definition, now) = self.iter().find(|(definition, _)| definition.id == origin.stage)?;
         let Origin { stage, attempt, resume, .. } = origin.clone();
         if self.end.is_some()
@@ -347,18 +372,13 @@ impl State {
             Fact::Failed(failed) => {
                 self.settle(&failed.origin, Phase::Failed(failed.error.clone(), record.time))
             }
-            Fact::Paused(paused) => self.settle(&paused.origin, Phase::Paused(paused.clone())),
-            Fact::Decided(decided) => {
-                let stage = self.stage_mut(&decided.stage)?;
-                let same = (stage.attempt, stage.resume) == (decided.attempt, decided.resume);
-                match &stage.phase {
-                    Phase::Paused(paused) if same && (decided.question as usize) < paused.questions.len() => {
-                        stage.phase = Phase::Decided(paused.clone(), decided.clone());
-                        Ok(())
-                    }
-                    _ => Err(Void::NotPending),
-                }
+            Fact::Paused(paused) => {
+                let stage = self.running(&paused.origin)?;
+                stage.phase = Phase::Paused(paused.clone());
+                stage.pause = Some(Pause { nonce: record.position, time: record.time, votes: Vec::new() });
+                Ok(())
             }
+            Fact::Decided(decided) => self.take_decision(decided),
             Fact::CancelRequested { reason, .. } => {
                 self.cancel.get_or_insert_with(|| reason.clone());
                 Ok(())
@@ -369,6 +389,9 @@ impl State {
             }
             Fact::TimerFired(Timer::Timeout { stage, attempt, resume }) => {
                 self.time_out(stage, (*attempt, *resume), record.time)
+            }
+            Fact::TimerFired(Timer::Approval { stage, attempt, resume }) => {
+                self.approval_timed_out(stage, (*attempt, *resume))
             }
             Fact::TimerFired(Timer::Retry { stage, attempt }) => {
                 let stage = self.stage_mut(stage)?;
@@ -382,13 +405,8 @@ impl State {
             Fact::Scheduled(task) => {
                 let stage = self.stage_mut(&task.stage)?;
                 let (attempt, resume) = (task.attempt, task.resume);
-                *stage = StageState {
-                    attempt,
-                    resume,
-                    phase: Phase::Scheduled,
-                    started: None,
-                    task: record.position,
-                };
+                let (phase, task) = (Phase::Scheduled, record.position);
+                *stage = StageState { attempt, resume, phase, task, ..StageState::NEW };
                 Ok(())
             }
             Fact::Skipped { stage, reason } => {

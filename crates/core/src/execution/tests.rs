@@ -1,5 +1,6 @@
 //! Histories written by hand, and what they fold to; `model` plays random ones.
 
+mod approvals;
 mod decisions;
 mod fold;
 mod model;
@@ -53,6 +54,7 @@ fn accepted(workflow: &Arc<Workflow>) -> Fact {
         workflow: Arc::clone(workflow),
         digest: vec![1],
         notes: Vec::new(),
+        requested_by: "ann".into(),
         forked: None,
         firing: None,
     })
@@ -95,6 +97,7 @@ fn decided(stage: &str, attempt: u32, resume: u32, question: u32) -> Fact {
         attempt,
         resume,
         question,
+        nonce: None,
         approved: true,
         reason: "looks right".into(),
         decided_by: "ada".into(),
@@ -182,6 +185,7 @@ fn short(command: &Command) -> String {
             format!("timer {stage}.{attempt}")
         }
         Command::SetTimer { timer: Timer::Timeout { stage, .. }, .. } => format!("timeout {stage}"),
+        Command::SetTimer { timer: Timer::Approval { stage, .. }, .. } => format!("approval {stage}"),
         Command::Record(Fact::Scheduled(task)) => format!("{}.{}.{}", task.stage, task.attempt, task.resume),
         Command::Record(Fact::Skipped { stage, .. }) => format!("skip {stage}"),
         Command::Record(Fact::RetryScheduled { stage, attempt, .. }) => format!("retry {stage}.{attempt}"),

@@ -17,7 +17,7 @@ use super::limits::{
 use super::path::{artifact, check_relative};
 use super::reads::Reads;
 use super::{
-    Draft, Engines, RetryDraft, RetryPolicy, Stage, StageDraft, Workflow, ids, outputs, task, texts,
+    Draft, Engines, RetryDraft, RetryPolicy, Stage, StageDraft, Workflow, approval, ids, outputs, task, texts,
 };
 
 impl Draft {
@@ -98,12 +98,15 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
             }
         }
         let retry = retry(stage.retry.as_ref(), &member(&path, "retry"), violations);
+        let policy = stage.approval.as_ref();
+        let approval = policy.map(|draft| approval::check(draft, &member(&path, "approval"), violations));
         let timeout = duration(stage.timeout.as_deref(), &member(&path, "timeout"), MAX_TIMEOUT, violations);
         let id = ids.get(n).and_then(|id| StageId::parse(id).ok());
         let (Some(id), Some(engine), Some(task)) = (id, engine, stage.task.clone()) else { continue };
         let needs = needs.get(n).into_iter().flatten();
         let needs = needs.filter_map(|need| ids.get(*need).and_then(|id| StageId::parse(id).ok())).collect();
-        stages.push(Stage { id, engine, pool, task, needs, when: stage.when.clone(), retry, timeout });
+        let when = stage.when.clone();
+        stages.push(Stage { id, engine, pool, task, needs, when, retry, approval, timeout });
     }
     stages
 }
@@ -192,7 +195,7 @@ fn reasons(reasons: &[String], path: &str, violations: &mut Violations) {
     }
 }
 
-fn duration(
+pub(super) fn duration(
     text: Option<&str>,
     field: &str,
     most: Duration,

@@ -219,6 +219,11 @@ impl<'a, 'c> Fields<'a, 'c> {
         None
     }
 
+    /// True, or absent.
+    pub fn flag(&mut self, key: &str) -> bool {
+        self.typed_as(key, &[Kind::Boolean], "true or false", Value::as_bool).unwrap_or_default()
+    }
+
     /// A whole number within a range.
     pub fn whole(&mut self, key: &str, least: u64, most: u64) -> Option<u64> {
         let number = self.typed_as(key, &[Kind::Number], "a whole number", whole)?;

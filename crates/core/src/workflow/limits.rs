@@ -24,6 +24,10 @@ pub const MAX_ATTEMPTS: u32 = 100;
 pub const MAX_REASONS: usize = 32;
 /// Characters of a failure's reason.
 pub const MAX_REASON: usize = 64;
+/// People whom an approval policy names.
+pub const MAX_APPROVERS: usize = 100;
+/// Characters of a person's name.
+pub const MAX_PERSON: usize = 128;
 /// Any wait between attempts.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(24 * 3600);
 /// Any deadline.

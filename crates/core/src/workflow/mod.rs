@@ -3,6 +3,7 @@
 //! Invariant: a `Workflow` is only made by [`Draft::check`], so whoever holds one need not check it again:
 //! ids are unique, `needs` point backwards in a graph without cycles, expressions parse, paths are safe.
 
+mod approval;
 mod check;
 mod context;
 mod fields;
@@ -26,6 +27,7 @@ use serde_json::{Map, Value};
 
 use crate::id::{ArtifactId, EngineName, PoolName, Queue, StageId};
 
+pub use approval::{ANYBODY, ApprovalDraft, ApprovalPolicy, OnTimeout, is_person};
 pub use context::{StageOutcome, StageView, condition_holds, has_templates, resolve_task, variables};
 pub use outputs::output;
 pub use parse::Parsed;
@@ -103,6 +105,9 @@ pub struct StageDraft {
     /// What to do when an attempt fails with a retryable error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryDraft>,
+    /// Who decides when the stage waits for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalDraft>,
     /// Deadline of one attempt, such as `"30s"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
@@ -160,6 +165,9 @@ pub struct Stage {
     pub when: Option<String>,
     /// Retry policy.
     pub retry: RetryPolicy,
+    /// Who decides when it waits for people, where that is not anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalPolicy>,
     /// Deadline of one attempt.
     pub timeout: Option<Duration>,
 }

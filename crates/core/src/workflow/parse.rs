@@ -8,10 +8,11 @@ use crate::violation::{Reason, Violations, item, member};
 
 use super::fields::{Fields, Templates, wrong_type};
 use super::limits::MAX_STAGES;
-use super::{Draft, Engines, RetryDraft, StageDraft, Workflow, read};
+use super::{Draft, Engines, RetryDraft, StageDraft, Workflow, approval, read};
 
 const WORKFLOW_KEYS: &[&str] = &["stages", "input", "repos", "labels", "documents", "timeout"];
-const STAGE_KEYS: &[&str] = &["id", "type", "pool", "task", "needs", "when", "retry", "timeout"];
+const STAGE_KEYS: &[&str] =
+    &["id", "type", "pool", "task", "needs", "when", "retry", "approval", "timeout"];
 const RETRY_KEYS: &[&str] = &["max_attempts", "initial_backoff", "max_backoff", "non_retryable_reasons"];
 
 impl Draft {
@@ -128,9 +129,12 @@ fn stage(members: &Map<String, Value>, path: &str, violations: &mut Violations) 
         when: fields.text("when").map(str::to_owned),
         timeout: fields.text("timeout").map(str::to_owned),
         retry: None,
+        approval: None,
     };
     let policy = fields.object("retry");
+    let people = fields.object("approval");
     draft.retry = policy.map(|members| retry(members, &member(path, "retry"), violations));
+    draft.approval = people.map(|members| approval::parse(members, &member(path, "approval"), violations));
     draft
 }
 

@@ -17,7 +17,7 @@ pub use overhead::{EngineOverhead, ExpectedOverhead, Measured, Source};
 
 use super::graph::Graph;
 use super::task::{self, langgraph};
-use super::{Stage, Workflow};
+use super::{ApprovalPolicy, Stage, Workflow};
 
 /// How many instants of a schedule are shown.
 const PREVIEW: usize = 5;
@@ -91,6 +91,9 @@ pub struct PlannedStage {
     /// The nodes of a declared graph that wait for a person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<String>,
+    /// Who decides when it waits for people, where that is not anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalPolicy>,
 }
 
 impl PlannedStage {
@@ -180,6 +183,7 @@ pub fn plan(workflow: &Workflow, now: DateTime<Utc>) -> Plan {
             max_attempts: stage.retry.max_attempts,
             timeout_seconds: stage.timeout.map(|timeout| timeout.as_secs_f64()),
             approvals: langgraph::approvals(stage.engine.as_str(), &stage.task),
+            approval: stage.approval.clone(),
         });
         plan.note_stage(stage, &item("stages", n), now);
     }

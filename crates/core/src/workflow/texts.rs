@@ -39,11 +39,20 @@ pub(super) fn check(draft: &Draft, violations: &mut Violations) {
         for (at, need) in stage.needs.iter().flatten().enumerate() {
             walk.text(need, &item(&member(&path, "needs"), at));
         }
+        if let Some(approval) = &stage.approval {
+            let path = member(&path, "approval");
+            walk.optional(&approval.timeout, &member(&path, "timeout"));
+            walk.optional(&approval.on_timeout, &member(&path, "on_timeout"));
+            for (at, name) in approval.approvers.iter().enumerate() {
+                walk.text(name, &item(&member(&path, "approvers"), at));
+            }
+        }
         if let Some(retry) = &stage.retry {
-            walk.optional(&retry.initial_backoff, &member(&path, "retry.initial_backoff"));
-            walk.optional(&retry.max_backoff, &member(&path, "retry.max_backoff"));
+            let path = member(&path, "retry");
+            walk.optional(&retry.initial_backoff, &member(&path, "initial_backoff"));
+            walk.optional(&retry.max_backoff, &member(&path, "max_backoff"));
             for (at, reason) in retry.non_retryable_reasons.iter().enumerate() {
-                walk.text(reason, &item(&member(&path, "retry.non_retryable_reasons"), at));
+                walk.text(reason, &item(&member(&path, "non_retryable_reasons"), at));
             }
         }
     }

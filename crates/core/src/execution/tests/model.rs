@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 
+/// Who decides, where only some may.
+pub const VOTERS: [&str; 3] = ["ada", "bob", "cy"];
+
 /// A coordinator: what it has folded, the input that it acts on, and what it still has to store.
 #[derive(Default)]
 struct Coordinator {
@@ -61,14 +64,14 @@ impl World {
     /// Goes on without further faults until nothing moves.
     pub fn come_to_rest(&mut self) {
         self.coordinators = Default::default();
-        for _ in 0..1_000 {
+        for round in 0..1_000 {
             if !self.inputs.is_empty() || self.coordinators[0].input.is_some() {
                 self.coordinate(0, u32::MAX);
             } else if let Some((origin, attempts)) = self.outstanding() {
                 let fact = self.result(origin, attempts, 0);
                 self.input(fact);
             } else if self.whole().is_waiting() || !self.timers.is_empty() {
-                self.person(0);
+                self.person(round * 6);
                 self.fire(0);
             } else {
                 return;
@@ -131,7 +134,7 @@ impl World {
                 me.folded = until;
                 let record = self.log.iter().find(|record| record.position == input);
                 if let Some((timer, _)) = record.and_then(|record| me.state.timeout_after(&record.fact))
-                    && self.behaviour.hostile
+                    && (self.behaviour.hostile || matches!(timer, Timer::Approval { .. }))
                 {
                     self.timers.insert(format!("{timer:?}"), timer);
                 }
@@ -222,7 +225,11 @@ impl World {
         let other = all.get(choice as usize % all.len().max(1));
         let chosen = if choice.is_multiple_of(3) { open } else { other };
         if let Some(Origin { stage, attempt, resume, .. }) = chosen.cloned() {
-            self.input(super::decided(stage.as_str(), attempt, resume, choice % 2));
+            let Fact::Decided(decided) = super::decided(stage.as_str(), attempt, resume, choice % 2) else {
+                unreachable!()
+            };
+            let decided_by = VOTERS[choice as usize / 6 % VOTERS.len()].to_owned();
+            self.input(Fact::Decided(Decided { decided_by, ..decided }));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::model::{Behaviour, World, fold};
+use super::model::{Behaviour, VOTERS, World, fold};
 use super::*;
 
 /// A stage of a random workflow: what it needs of those before it, its condition, its attempts.
@@ -29,6 +29,10 @@ fn build(drafts: &[Draft], shuffle: &[Index], timeout: bool) -> Arc<Workflow> {
         }
         if attempts % 8 > 3 {
             stage = with(stage, json!({"timeout": "1m"}));
+        }
+        if attempts % 16 > 9 {
+            let approval = json!({"approvers": VOTERS, "quorum": attempts % 3 + 1, "timeout": "1h"});
+            stage = with(stage, json!({"approval": approval}));
         }
         stages.push(with(stage, json!({"retry": {"max_attempts": attempts % 4 + 1}})));
     }

@@ -107,6 +107,9 @@ fn line(stage: &PlannedStage, parent: Option<&StageId>, text: &mut String) {
     if !stage.approvals.is_empty() {
         let _ = write!(text, ", asks for approval at {}", stage.approvals.join(", "));
     }
+    if let Some(policy) = &stage.approval {
+        let _ = write!(text, ", approved by {}", policy.to_string().escape_debug());
+    }
     let others: Vec<&str> =
         stage.needs.iter().filter(|need| Some(*need) != parent).map(StageId::as_str).collect();
     if !others.is_empty() {
