@@ -161,7 +161,7 @@ fn the_server_refuses_what_a_message_can_hold() {
             let what = file.display().to_string();
             let planned = orchestrator.plan(PlanRequest { workflow: Some(workflow.clone()) }).await;
             assert_violations(refused(&planned.unwrap_err(), &what), &expected, &what);
-            let request = ExecuteRequest { workflow: Some(workflow), request_id: String::new() };
+            let request = ExecuteRequest { workflow: Some(workflow), ..ExecuteRequest::default() };
             let executed = orchestrator.execute(request).await.map(drop);
             assert_violations(refused(&executed.unwrap_err(), &what), &expected, &what);
         }

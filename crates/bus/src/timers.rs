@@ -24,6 +24,7 @@ impl Bus {
         let name = match timer {
             Timer::Retry { stage, attempt } => format!("retry.{stage}.{attempt}"),
             Timer::Deadline => "deadline".to_owned(),
+            Timer::Approval { stage, attempt, resume } => format!("approval.{stage}.{attempt}.{resume}"),
             Timer::Timeout { stage, attempt, resume } => format!("timeout.{stage}.{attempt}.{resume}"),
         };
         let envelope = self.wrap(id, &Fact::TimerFired(timer.clone()), trace).await?;

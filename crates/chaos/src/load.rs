@@ -105,6 +105,7 @@ impl Load {
         let request = v1::StartExecutionRequest {
             workflow: Some(workflows::random(&mut rng, &body, self.real)),
             request_id: request_id.clone(),
+            ..v1::StartExecutionRequest::default()
         };
         if rng.u32(..10) == 0 {
             // The same request id with another body, at the same time; one of them is refused.
@@ -113,6 +114,7 @@ impl Load {
             let other = v1::StartExecutionRequest {
                 workflow: Some(workflows::random(&mut rival, &other_body, self.real)),
                 request_id: request_id.clone(),
+                ..v1::StartExecutionRequest::default()
             };
             let (mut one, mut two) = (rng.fork(), rng.fork());
             let (ours, theirs) = tokio::join!(

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::io::Write as _;
 
 use mahavishnu_proto::json;
-use mahavishnu_proto::v1::{ApprovalRequested, DecideApprovalRequest, PendingApproval};
+use mahavishnu_proto::v1::{Approval, ApprovalRequested, DecideApprovalRequest, PendingApproval, approval};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tonic::Code;
@@ -38,6 +38,8 @@ impl Mode {
 /// Answers the approvals of one execution.
 pub struct Approver {
     mode: Mode,
+    /// Who answers.
+    by: String,
     client: Client,
     waiting: VecDeque<(String, PendingApproval)>,
     /// Lines of standard input, read by a thread of its own from the first question on.
@@ -45,16 +47,16 @@ pub struct Approver {
 }
 
 impl Approver {
-    /// For the executions of this coordinator.
-    pub fn new(mode: Mode, client: Client) -> Self {
-        Self { mode, client, waiting: VecDeque::new(), lines: None }
+    /// For the executions of this coordinator, in this person's name.
+    pub fn new(mode: Mode, by: String, client: Client) -> Self {
+        Self { mode, by, client, waiting: VecDeque::new(), lines: None }
     }
 
     /// A stage asks.
     pub async fn requested(&mut self, stage: &str, requested: &ApprovalRequested, view: &mut dyn View) {
         for approval in &requested.approvals {
             match self.mode {
-                Mode::Always(approved) => self.decide(approval, approved, view).await,
+                Mode::Always(approved) => self.decide(approval, approved, "", view).await,
                 Mode::Leave => view.say(&how_to(stage, approval, &self.client.endpoint)),
                 Mode::Ask => {
                     self.waiting.push_back((stage.to_owned(), approval.clone()));
@@ -66,10 +68,11 @@ impl Approver {
         }
     }
 
-    /// It was decided, here or elsewhere.
-    pub fn decided(&mut self, approval: &str, view: &mut dyn View) {
-        let asked = self.waiting.front().is_some_and(|(_, front)| front.approval_id == approval);
-        self.waiting.retain(|(_, waiting)| waiting.approval_id != approval);
+    /// The stage waits no more: it was decided, here or elsewhere, by people or by time. What else it asked with that it
+    /// asks again.
+    pub fn decided(&mut self, stage: &str, view: &mut dyn View) {
+        let asked = self.waiting.front().is_some_and(|(front, _)| front == stage);
+        self.waiting.retain(|(waiting, _)| waiting != stage);
         if asked {
             eprintln!("\nit was decided elsewhere");
             self.next(view);
@@ -97,7 +100,10 @@ impl Approver {
     pub async fn answered(&mut self, line: Option<String>, view: &mut dyn View) {
         let Some((stage, approval)) = self.waiting.pop_front() else { return };
         match line {
-            Some(line) => self.decide(&approval, is_yes(&line), view).await,
+            Some(line) => match answer(&line, wants_reason(&approval)) {
+                Some((approved, reason)) => self.decide(&approval, approved, reason, view).await,
+                None => self.waiting.push_front((stage, approval)),
+            },
             // Standard input was closed: somebody else has to decide.
             None => {
                 self.mode = Mode::Leave;
@@ -129,20 +135,27 @@ impl Approver {
         for line in payload(approval) {
             eprintln!("  {line}");
         }
-        eprint!("approve {:?}? [y/N] ", words::short(&approval.title));
+        let why = if wants_reason(approval) { " and why: " } else { " " };
+        eprint!("approve {:?}? [y/N]{why}", words::short(&approval.title));
         let _ = std::io::stderr().flush();
     }
 
-    async fn decide(&self, approval: &PendingApproval, approved: bool, view: &mut dyn View) {
+    async fn decide(&self, approval: &PendingApproval, approved: bool, reason: &str, view: &mut dyn View) {
         let request = DecideApprovalRequest {
             id: approval.approval_id.clone(),
             approved,
-            decided_by: user(),
+            reason: reason.to_owned(),
+            decided_by: self.by.clone(),
+            nonce: approval.nonce.clone(),
             request_id: uuid::Uuid::new_v4().to_string(),
             ..DecideApprovalRequest::default()
         };
         match self.client.approvals().decide_approval(request).await {
-            Ok(_) => {}
+            Ok(response) => {
+                if let Some(line) = response.into_inner().approval.as_ref().and_then(still_waits) {
+                    view.say(&[line, format!("  {}", command(approval, &self.client.endpoint))]);
+                }
+            }
             // Somebody else was faster; the event of their decision comes.
             Err(status) if status.code() == Code::FailedPrecondition => {}
             Err(status) => view.say(&[
@@ -151,6 +164,26 @@ impl Approver {
             ]),
         }
     }
+}
+
+/// What is left to do when one decision was not enough.
+fn still_waits(approval: &Approval) -> Option<String> {
+    let quorum = approval.policy.as_ref().map_or(1, |policy| policy.quorum);
+    let waits = approval.state() == approval::State::Pending;
+    waits.then(|| format!("{} of {quorum} have approved; somebody else decides with:", approval.votes.len()))
+}
+
+fn wants_reason(approval: &PendingApproval) -> bool {
+    approval.policy.as_ref().is_some_and(|policy| policy.require_reason)
+}
+
+/// Yes or no, and why; nothing when the reason is missing that is wanted.
+fn answer(line: &str, wants_reason: bool) -> Option<(bool, &str)> {
+    if !wants_reason {
+        return Some((is_yes(line), ""));
+    }
+    let (word, reason) = line.trim().split_once(char::is_whitespace)?;
+    Some((is_yes(word), reason.trim()))
 }
 
 /// Who decides: the user's name.
@@ -163,16 +196,18 @@ fn is_yes(line: &str) -> bool {
 }
 
 fn how_to(stage: &str, approval: &PendingApproval, endpoint: &str) -> Vec<String> {
+    let by = approval.policy.as_ref().map(|policy| format!(" by {}", words::policy(policy))).unwrap_or_default();
     vec![
-        format!("{stage} waits for the approval of {:?}; decide with:", approval.title),
+        format!("{stage} waits for the approval of {:?}{by}; decide with:", approval.title),
         format!("  {}", command(approval, endpoint)),
     ]
 }
 
 fn command(approval: &PendingApproval, endpoint: &str) -> String {
     format!(
-        "mahavishnu approvals decide {} --approve --endpoint {endpoint}   (or --reject)",
-        approval.approval_id
+        "mahavishnu approvals decide {} --approve{} --endpoint {endpoint}   (or --reject)",
+        approval.approval_id,
+        if wants_reason(approval) { " --reason TEXT" } else { "" }
     )
 }
 
@@ -207,9 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_follows_the_answer_where_one_is_wanted() {
+        assert_eq!(answer("y", false), Some((true, "")));
+        assert_eq!(answer(" yes  it is right \n", true), Some((true, "it is right")));
+        assert_eq!(answer("n too late", true), Some((false, "too late")));
+        assert_eq!(answer("y", true), None);
+        assert_eq!(answer("", true), None);
+    }
+
+    #[test]
     fn how_to_decide_is_a_whole_command() {
-        let approval =
-            PendingApproval { approval_id: "x.review.1.0.0".into(), title: "approve".into(), payload: None };
+        let approval = PendingApproval {
+            approval_id: "x.review.1.0.0".into(),
+            title: "approve".into(),
+            ..PendingApproval::default()
+        };
         let lines = how_to("review", &approval, "http://127.0.0.1:1");
         assert!(
             lines.last().unwrap().contains(

@@ -215,6 +215,9 @@ pub struct Run {
     /// A UUID of your own: the same id never starts a second execution
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<uuid::Uuid>,
+    /// Who asks for it, and decides what is asked here; by default the user's name
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
     /// Start it, print its id, and leave; needs a system that stays
     #[arg(long)]
     pub detach: bool,
@@ -347,6 +350,9 @@ pub struct Fork {
     /// A UUID of your own: the same id never starts a second execution
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<uuid::Uuid>,
+    /// Who asks for it; by default the user's name
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// `dead-letters`.
@@ -419,12 +425,13 @@ pub enum Approvals {
         #[arg(long, default_value = "", value_name = "ID")]
         execution: String,
     },
-    /// One approval, with what the engine shows
+    /// One approval, with what the engine shows, who may decide and who has
+    #[command(visible_alias = "show")]
     Get {
         /// The approval
         id: String,
     },
-    /// Decide one, once
+    /// Decide one; where it takes several people, each of them once
     Decide(Decide),
 }
 
@@ -440,7 +447,7 @@ pub struct Decide {
     /// No
     #[arg(long)]
     pub reject: bool,
-    /// Why
+    /// Why; some stages take no decision without
     #[arg(long, default_value = "")]
     pub reason: String,
     /// Who decides; by default the user's name
@@ -449,6 +456,9 @@ pub struct Decide {
     /// A value that the stage's state takes over
     #[arg(long = "value", value_name = "KEY=VALUE|JSON", value_parser = input)]
     pub values: Vec<Input>,
+    /// The nonce that `approvals get` showed: refused if something else is asked by now
+    #[arg(long, default_value = "")]
+    pub nonce: String,
 }
 
 /// `doctor`.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use mahavishnu_core::engine::Registry;
 use mahavishnu_core::id::{EngineName, PoolName, Queue};
 use mahavishnu_core::violation::{Reason, Violations};
-use mahavishnu_core::workflow::{Draft, Parsed, RetryDraft, StageDraft};
+use mahavishnu_core::workflow::{ApprovalDraft, Draft, Parsed, RetryDraft, StageDraft};
 use mahavishnu_proto::{json, v1};
 
 use crate::args::Input;
@@ -123,6 +123,7 @@ fn stage(stage: StageDraft) -> v1::Stage {
         needs: stage.needs.unwrap_or_default(),
         when: stage.when.unwrap_or_default(),
         retry: stage.retry.map(retry),
+        approval: stage.approval.map(approval),
         timeout: duration(stage.timeout),
     }
 }
@@ -133,6 +134,23 @@ fn retry(retry: RetryDraft) -> v1::RetryPolicy {
         initial_backoff: duration(retry.initial_backoff),
         max_backoff: duration(retry.max_backoff),
         non_retryable_reasons: retry.non_retryable_reasons,
+    }
+}
+
+fn approval(policy: ApprovalDraft) -> v1::ApprovalPolicy {
+    use v1::approval_policy::OnTimeout;
+    let on_timeout = match policy.on_timeout.as_deref() {
+        Some("reject") => OnTimeout::Reject,
+        Some("approve") => OnTimeout::Approve,
+        _ => OnTimeout::Unspecified,
+    };
+    v1::ApprovalPolicy {
+        approvers: policy.approvers,
+        quorum: policy.quorum.unwrap_or_default(),
+        exclude_requester: policy.exclude_requester,
+        require_reason: policy.require_reason,
+        timeout: duration(policy.timeout),
+        on_timeout: on_timeout.into(),
     }
 }
 
@@ -149,7 +167,8 @@ mod tests {
     const WORKFLOW: &str = r#"
 stages:
   - {type: llamaindex, task: {type: document_analysis, docs: [a.pdf]}, timeout: 1m 30s}
-  - {id: b, type: agno, task: {agents: [tester]}, needs: [], retry: {max_attempts: 2, initial_backoff: 250ms}}
+  - {id: b, type: agno, task: {agents: [tester]}, needs: [], retry: {max_attempts: 2, initial_backoff: 250ms},
+     approval: {approvers: [ada, bob], quorum: 2, exclude_requester: true, timeout: 2h, on_timeout: approve}}
   - {type: agno, pool: quick, task: {agents: [tester]}, needs: [b, llamaindex], when: "input.n > 1"}
 input: {n: 2}
 timeout: 1h

@@ -77,6 +77,7 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
             workflow_json: serde_json::to_vec(&*accepted.workflow).unwrap_or_default().into(),
             digest: accepted.digest.clone().into(),
             notes: accepted.notes.clone(),
+            requested_by: accepted.requested_by.clone(),
             forked: accepted.forked.as_ref().map(forked),
             schedule_id: accepted.firing.as_ref().map(|by| by.schedule.to_string()).unwrap_or_default(),
             fire_time: accepted.firing.as_ref().map(|by| timestamp(by.time)),
@@ -124,6 +125,7 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
             decided_by: decided.decided_by.clone(),
             values_json: json(&decided.values),
             request_id: decided.request_id.clone(),
+            nonce: decided.nonce.unwrap_or_default(),
         })),
         Fact::CancelRequested { reason, requested_by } => input(In::CancelRequested(wire::CancelRequested {
             reason: reason.clone(),
@@ -138,6 +140,13 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
                 Timer::Deadline => wire::timer_fired::Kind::Deadline(wire::DeadlineTimer {}),
                 Timer::Timeout { stage, attempt, resume } => {
                     wire::timer_fired::Kind::Timeout(wire::TimeoutTimer {
+                        stage_id: stage.to_string(),
+                        attempt: *attempt,
+                        resume: *resume,
+                    })
+                }
+                Timer::Approval { stage, attempt, resume } => {
+                    wire::timer_fired::Kind::Approval(wire::ApprovalTimer {
                         stage_id: stage.to_string(),
                         attempt: *attempt,
                         resume: *resume,
@@ -273,6 +282,7 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
             ),
             digest: accepted.digest.to_vec(),
             notes: accepted.notes,
+            requested_by: accepted.requested_by,
             forked: accepted.forked.map(decode_forked).transpose()?,
             firing: match accepted.schedule_id.as_str() {
                 "" => None,
@@ -324,6 +334,7 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
             decided_by: decided.decided_by,
             values: object(&decided.values_json, "values_json")?,
             request_id: decided.request_id,
+            nonce: Some(decided.nonce).filter(|nonce| *nonce > 0),
         }),
         Kind::CancelRequested(cancel) => {
             Fact::CancelRequested { reason: cancel.reason, requested_by: cancel.requested_by }
@@ -337,6 +348,11 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
                 stage: StageId::parse(&timeout.stage_id)?,
                 attempt: timeout.attempt,
                 resume: timeout.resume,
+            },
+            wire::timer_fired::Kind::Approval(approval) => Timer::Approval {
+                stage: StageId::parse(&approval.stage_id)?,
+                attempt: approval.attempt,
+                resume: approval.resume,
             },
         }),
     })

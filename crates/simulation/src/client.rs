@@ -41,6 +41,7 @@ impl Request {
             workflow: Arc::clone(&self.workflow),
             digest: self.digest.clone(),
             notes: Vec::new(),
+            requested_by: String::new(),
             forked: None,
             firing: None,
         });
@@ -92,6 +93,7 @@ pub fn decide(coordinator: &Coordinator, env: &mut Environment) {
         resume: paused.origin.resume,
         // Sometimes a question that was not asked.
         question: env.rng.u32(..2),
+        nonce: None,
         approved: env.rng.bool(),
         reason: String::new(),
         decided_by: "ada".to_owned(),

@@ -65,7 +65,7 @@ pub fn of(engine: &str, task: Value) -> v1::Stage {
 
 /// Executes it once, from the call to the event that says that it completed.
 pub async fn once(client: &mut Client, workflow: &v1::Workflow) -> Result<Took> {
-    let request = v1::ExecuteRequest { workflow: Some(workflow.clone()), request_id: String::new() };
+    let request = v1::ExecuteRequest { workflow: Some(workflow.clone()), ..v1::ExecuteRequest::default() };
     let began = Instant::now();
     let mut events = client.execute(request).await?.into_inner();
     let mut first = None;

@@ -75,6 +75,7 @@ fn accepted_in(pool: Option<&PoolName>) -> Fact {
         workflow: Arc::new(workflow),
         digest: vec![1, 2],
         notes: vec!["a note".into()],
+        requested_by: "ann".into(),
         forked: None,
         firing: Some(Firing { schedule: ScheduleId::parse("nightly").unwrap(), time: now() }),
     })

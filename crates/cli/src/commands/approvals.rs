@@ -57,7 +57,8 @@ async fn list(context: &Context, client: &Client, all: bool, execution: String) 
         context.say("nothing waits for a decision");
     } else {
         let paint = Paint::stdout();
-        let heading = ["ID", "STATE", "STAGE", "TITLE", "ASKED"].map(str::to_owned).to_vec();
+        let heading =
+            ["ID", "STATE", "STAGE", "TITLE", "ASKED", "APPROVED BY", "UNTIL"].map(str::to_owned).to_vec();
         let row = |approval: &Approval| {
             vec![
                 approval.id.clone(),
@@ -65,6 +66,8 @@ async fn list(context: &Context, client: &Client, all: bool, execution: String) 
                 approval.stage_id.clone(),
                 words::short(&approval.title),
                 words::date(approval.create_time.as_ref()),
+                votes(approval),
+                words::date(approval.expire_time.as_ref()),
             ]
         };
         let rows: Vec<_> = std::iter::once(heading).chain(listed.approvals.iter().map(row)).collect();
@@ -82,6 +85,7 @@ async fn decide(context: &Context, client: &Client, args: Decide) -> anyhow::Res
         decided_by: args.by.unwrap_or_else(user),
         values: (!values.is_empty()).then(|| mahavishnu_proto::json::to_struct(&values)),
         request_id: uuid::Uuid::new_v4().to_string(),
+        nonce: args.nonce,
     };
     let response =
         client.approvals().decide_approval(request).await.map_err(failure::at(&client.endpoint))?;
@@ -89,7 +93,8 @@ async fn decide(context: &Context, client: &Client, args: Decide) -> anyhow::Res
     if context.global.json {
         output::line(json::message("Approval", &approval));
     } else {
-        context.say(&format!("{} {}", approval.id, state(&approval, Paint::stderr())));
+        let votes = if approval.policy.is_some() { format!(": {}", votes(&approval)) } else { String::new() };
+        context.say(&format!("{} {}{votes}", approval.id, state(&approval, Paint::stderr())));
     }
     Ok(())
 }
@@ -108,16 +113,36 @@ fn show(context: &Context, approval: &Approval) {
     ));
     let payload = approval.payload.clone().map(mahavishnu_proto::json::from_struct).unwrap_or_default();
     output::lines(result::value(&Value::Object(payload)).into_iter().map(|line| format!("  {line}")));
+    if let Some(policy) = &approval.policy {
+        output::line(format!("for {}", words::policy(policy)));
+    }
+    for vote in &approval.votes {
+        let answer = if vote.approved { paint.good("approved") } else { paint.bad("rejected") };
+        let by = if vote.decided_by.is_empty() { "somebody" } else { vote.decided_by.as_str() };
+        let why = words::short(&vote.reason);
+        let line = format!("{} {answer} by {by}  {why}", words::date(vote.time.as_ref()));
+        output::line(line.trim_end());
+    }
+    if let Some(until) = &approval.expire_time {
+        output::line(format!("until {}", words::date(Some(until))));
+    }
+    output::line(paint.faint(format!("nonce {}", approval.nonce)));
     if approval.state() == approval::State::Pending {
         context.say(&format!(
             "decide with: mahavishnu approvals decide {} --approve   (or --reject)",
             approval.id
         ));
-    } else if !approval.decided_by.is_empty() || !approval.reason.is_empty() {
-        output::line(
-            format!("decided by {} {}", approval.decided_by, words::short(&approval.reason)).trim_end(),
-        );
+    } else if approval.votes.is_empty() && !approval.reason.is_empty() {
+        output::line(words::short(&approval.reason));
     }
+}
+
+/// How many have approved, of how many; who.
+fn votes(approval: &Approval) -> String {
+    let names: Vec<_> = approval.votes.iter().map(|vote| words::short(&vote.decided_by)).collect();
+    let Some(policy) = &approval.policy else { return names.join(", ") };
+    let approvals = approval.votes.iter().filter(|vote| vote.approved).count();
+    format!("{approvals} of {}{}{}", policy.quorum, if names.is_empty() { "" } else { ": " }, names.join(", "))
 }
 
 fn state(approval: &Approval, paint: Paint) -> String {

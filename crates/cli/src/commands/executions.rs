@@ -13,6 +13,7 @@ use prost_types::Timestamp;
 
 use super::run::exit;
 use super::watch::Watch;
+use crate::approver::user;
 use crate::args::{ExecutionState, Executions, ListExecutions, Since};
 use crate::client::Client;
 use crate::context::Context;
@@ -71,6 +72,7 @@ pub async fn run(context: &Context, args: Executions) -> anyhow::Result<ExitCode
                 pool: args.pool,
                 task: args.task.map(|task| mahavishnu_proto::json::to_struct(&task.0)),
                 request_id: args.request_id.unwrap_or_else(uuid::Uuid::new_v4).to_string(),
+                requested_by: args.by.unwrap_or_else(user),
             };
             let response = client.executions().fork_execution(request).await.map_err(at())?;
             goes_on(context, response.into_inner().execution)?;

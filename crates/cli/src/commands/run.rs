@@ -16,7 +16,7 @@ use mahavishnu_provision::Provision;
 
 use super::schedules;
 use super::watch::{End, Watch};
-use crate::approver::{Approver, Mode};
+use crate::approver::{Approver, Mode, user};
 use crate::args::Run;
 use crate::client::{Client, running_dev};
 use crate::context::Context;
@@ -143,12 +143,14 @@ impl Prepared {
         let own = system.is_some();
         let workflow = self.upload(client, signals).await?;
         // With an id of our own a broken call can be repeated.
-        let request = ExecuteRequest { workflow: Some(workflow), request_id: self.request_id() };
+        let by = self.args.by.clone().unwrap_or_else(user);
+        let (request_id, requested_by) = (self.request_id(), by.clone());
+        let request = ExecuteRequest { workflow: Some(workflow), request_id, requested_by };
         let mode = Mode::choose(self.args.approve, self.args.reject);
         let mut watch = Watch {
             client,
             view: output::view(context, own),
-            approver: Some(Approver::new(mode, client.clone())),
+            approver: Some(Approver::new(mode, by, client.clone())),
             system,
             id: String::new(),
             last: 0,
@@ -165,7 +167,9 @@ impl Prepared {
         signals: &Signals,
     ) -> anyhow::Result<ExitCode> {
         let workflow = self.upload(client, signals).await?;
-        let request = StartExecutionRequest { workflow: Some(workflow), request_id: self.request_id() };
+        let requested_by = self.args.by.clone().unwrap_or_else(user);
+        let request =
+            StartExecutionRequest { workflow: Some(workflow), request_id: self.request_id(), requested_by };
         let response =
             client.executions().start_execution(request).await.map_err(failure::at(&client.endpoint))?;
         let execution = response.into_inner().execution.context("the server did not say what it started")?;

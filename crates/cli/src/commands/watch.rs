@@ -98,7 +98,12 @@ impl Watch<'_> {
             Some(Kind::ApprovalRequested(requested)) => {
                 approver.requested(&event.stage_id, requested, &mut *self.view).await;
             }
-            Some(Kind::ApprovalDecided(decided)) => approver.decided(&decided.approval_id, &mut *self.view),
+            Some(Kind::ApprovalDecided(decided)) if !decided.pending => {
+                approver.decided(&event.stage_id, &mut *self.view);
+            }
+            Some(Kind::TimerFired(fired)) if fired.timer == "approval" => {
+                approver.decided(&event.stage_id, &mut *self.view);
+            }
             _ => {}
         }
     }

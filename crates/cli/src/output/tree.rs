@@ -211,7 +211,10 @@ impl Row {
                 self.detail = format!("waits for approval: {}", titles.join(", "));
                 return;
             }
+            // It waits for others.
+            Kind::ApprovalDecided(decided) if decided.pending => {}
             Kind::ApprovalDecided(_) => self.mark = Mark::Scheduled,
+            Kind::TimerFired(fired) if fired.timer == "approval" => self.mark = Mark::Scheduled,
             Kind::StageCompleted(StageCompleted { output, duration, .. }) => {
                 self.mark = Mark::Completed;
                 self.took = duration.as_ref().map(words::seconds);

@@ -1,6 +1,7 @@
 //! Events in words, without colours.
 
-use mahavishnu_proto::json;
+use mahavishnu_core::workflow::{ApprovalPolicy, OnTimeout};
+use mahavishnu_proto::{json, v1};
 use mahavishnu_proto::v1::event::Kind;
 use mahavishnu_proto::v1::{Error, Event, StageProgress};
 use prost_types::{Duration, Timestamp};
@@ -49,7 +50,12 @@ pub fn happened(kind: &Kind) -> Option<String> {
             } else {
                 format!(": {}", short(&decided.reason))
             };
-            format!("{answer}{by}{why}")
+            let so_far = if decided.quorum > 1 && decided.approved {
+                format!(" ({} of {})", decided.approvals, decided.quorum)
+            } else {
+                String::new()
+            };
+            format!("{answer}{by}{so_far}{why}")
         }
         Kind::StageCompleted(completed) => match &completed.duration {
             Some(duration) => format!("completed in {}", seconds(duration)),
@@ -59,6 +65,10 @@ pub fn happened(kind: &Kind) -> Option<String> {
         Kind::StageRetryScheduled(_) => "will be tried again".to_owned(),
         Kind::StageSkipped(skipped) => format!("skipped: {}", skipped.reason),
         Kind::StageWaiting(waiting) => format!("waits: {}", waiting.message),
+        Kind::TimerFired(fired) if fired.timer == "approval" => {
+            let answer = if fired.approved { "approved" } else { "rejected" };
+            format!("{answer}, because people have not decided in time")
+        }
         Kind::TimerFired(fired) => format!("timer fired: {}", fired.timer),
         Kind::CancellationRequested(request) => match request.reason.as_str() {
             "" => "cancellation requested".to_owned(),
@@ -76,6 +86,24 @@ pub fn happened(kind: &Kind) -> Option<String> {
 /// An engine, and the pool of its workers if one is named, as in plans: `langgraph@reports`.
 pub fn queue(engine: &str, pool: &str) -> String {
     if pool.is_empty() { engine.to_owned() } else { format!("{engine}@{pool}") }
+}
+
+/// Who decides.
+pub fn policy(policy: &v1::ApprovalPolicy) -> String {
+    use v1::approval_policy::OnTimeout as Public;
+    let on_timeout = match policy.on_timeout() {
+        Public::Approve => OnTimeout::Approve,
+        Public::Unspecified | Public::Reject => OnTimeout::Reject,
+    };
+    let policy = ApprovalPolicy {
+        approvers: policy.approvers.iter().map(|name| short(name)).collect(),
+        quorum: policy.quorum,
+        exclude_requester: policy.exclude_requester,
+        require_reason: policy.require_reason,
+        timeout: policy.timeout.and_then(|timeout| timeout.try_into().ok()),
+        on_timeout,
+    };
+    policy.to_string()
 }
 
 /// Engine-native progress.

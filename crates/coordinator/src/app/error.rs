@@ -39,6 +39,22 @@ pub enum Error {
         /// What is the case, and what to do.
         message: String,
     },
+    /// This person may not.
+    #[error("{message}")]
+    Denied {
+        /// A stable code.
+        reason: &'static str,
+        /// Why, and who may.
+        message: String,
+    },
+    /// This person has done it before.
+    #[error("{message}")]
+    Done {
+        /// A stable code.
+        reason: &'static str,
+        /// What is the case, and what to do.
+        message: String,
+    },
     /// The cursor does not exist.
     #[error("sequence {asked} is beyond the last event, {last}; resume with a sequence from 0 to {last}")]
     OutOfRange {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use chrono::Utc;
 use mahavishnu_bus::tasks::Depth;
 use mahavishnu_core::engine::Registry;
-use mahavishnu_core::execution::{End, Failure, Phase, StageState, State};
+use mahavishnu_core::execution::{End, Failure, Paused, Phase, StageState, State};
 use mahavishnu_core::id::{ExecutionId, Queue};
-use mahavishnu_core::workflow::Stage;
+use mahavishnu_core::workflow::{ANYBODY, Stage};
 use mahavishnu_proto::{json, public, v1};
 use serde_json::json;
 
@@ -108,15 +108,7 @@ impl View<'_> {
         let (reason, sentence, command, evidence) = match &now.phase {
             Phase::Pending | Phase::Completed(_) | Phase::Skipped(_) => return None,
             Phase::Scheduled => self.scheduled(stage, now),
-            Phase::Paused(paused) => {
-                let pending = public::pending(self.id, paused);
-                let titles: Vec<_> = pending.iter().map(|approval| format!("{:?}", approval.title)).collect();
-                let ids: Vec<_> = pending.iter().map(|approval| approval.approval_id.clone()).collect();
-                let sentence = format!("{id} waits for a person to approve {}", titles.join(" or "));
-                let first = ids.first().cloned().unwrap_or_default();
-                let command = format!("mahavishnu approvals decide {first} --approve   (or --reject)");
-                ("APPROVAL_PENDING", sentence, command, json!({"approval_ids": ids}))
-            }
+            Phase::Paused(paused) => self.paused(stage, now, paused),
             Phase::Backoff(error, at) => {
                 let left = (*at - Utc::now()).num_seconds().max(0);
                 let next = now.attempt + 1;
@@ -145,6 +137,44 @@ impl View<'_> {
             sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
             evidence: evidence.as_object().map(json::to_struct),
         })
+    }
+
+    fn paused(
+        &self,
+        stage: &Stage,
+        now: &StageState,
+        paused: &Paused,
+    ) -> (&'static str, String, String, serde_json::Value) {
+        let policy = stage.approval_policy();
+        let name = |question| {
+            public::approval_id(self.id, &stage.id, paused.origin.attempt, paused.origin.resume, question)
+        };
+        let approved_by = |question| -> Vec<&str> {
+            let votes = now.pause.iter().flat_map(|pause| pause.votes_on(question));
+            votes.map(|vote| vote.decided_by.as_str()).collect()
+        };
+        let asked = (0..).zip(&paused.questions).map(|(n, question)| match approved_by(n).as_slice() {
+            [] => format!("{:?}", question.title),
+            names => {
+                let so_far = format!("{} of {} have: {}", names.len(), policy.quorum, names.join(", "));
+                format!("{:?} ({so_far})", question.title)
+            }
+        });
+        let asked = asked.collect::<Vec<_>>().join(" or ");
+        let deadline = now.pause.as_ref().and_then(|pause| policy.deadline(pause.time)).map(time);
+        let until = deadline.as_ref().map(|at| format!(" until {at}")).unwrap_or_default();
+        let sentence = match policy {
+            policy if policy == &ANYBODY => format!("{} waits for a person to approve {asked}", stage.id),
+            policy => format!("{} waits{until} for the approval of {asked} by {policy}", stage.id),
+        };
+        let command = format!("mahavishnu approvals decide {} --approve   (or --reject)", name(0));
+        let ids: Vec<_> = (0..).zip(&paused.questions).map(|(n, _)| name(n)).collect();
+        let evidence = json!({
+            "approval_ids": ids, "approvers": policy.approvers, "quorum": policy.quorum,
+            "approved_by": approved_by(0), "expire_time": deadline,
+            "on_timeout": deadline.as_ref().map(|_| policy.on_timeout),
+        });
+        ("APPROVAL_PENDING", sentence, command, evidence)
     }
 
     fn scheduled(

@@ -40,7 +40,9 @@ impl App {
         let source = self.find(id).await?;
         let next = continuation(&source.id)?;
         let (workflow, forked) = source.with_folded(|folded| continued(&source.id, &folded.state))?;
-        self.accept(&next, "", workflow, Some(forked), trace).await
+        // What is continued was asked for by whoever asked first, so that nobody comes by a right to approve it.
+        let requester = source.with_folded(|folded| folded.state.requester().to_owned());
+        self.accept(&next, "", workflow, Some(forked), &requester, trace).await
     }
 
     /// The execution that continues this one, if somebody asked for it.
@@ -61,6 +63,7 @@ impl App {
         &self,
         id: &str,
         changes: Changes,
+        requester: &str,
         request_id: &str,
         trace: &Trace,
     ) -> Result<Arc<History>> {
@@ -74,7 +77,7 @@ impl App {
         results.retain(|id, _| !anew.contains(id));
         let workflow = self.changed(&before, &stage, changes)?;
         let forked = Forked { from: source.id.clone(), stage, results };
-        self.accept(&next, request_id, workflow, Some(forked), trace).await
+        self.accept(&next, request_id, workflow, Some(forked), requester, trace).await
     }
 
     fn changed(&self, before: &Workflow, stage: &StageId, changes: Changes) -> Result<Workflow> {

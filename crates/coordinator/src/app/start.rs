@@ -8,7 +8,7 @@ use mahavishnu_bus::artifacts;
 use mahavishnu_core::execution::{Accepted, Fact, Forked};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_core::violation::{Reason, Violations};
-use mahavishnu_core::workflow::{Draft, Workflow, plan};
+use mahavishnu_core::workflow::{Draft, Workflow, is_person, limits, plan};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -27,10 +27,16 @@ impl App {
     ///
     /// # Errors
     /// [`Error::Invalid`] with every violation; [`Error::RequestIdReused`].
-    pub async fn start(&self, draft: Draft, request_id: &str, trace: &Trace) -> Result<Arc<History>> {
+    pub async fn start(
+        &self,
+        draft: Draft,
+        requester: &str,
+        request_id: &str,
+        trace: &Trace,
+    ) -> Result<Arc<History>> {
         let workflow = draft.check(&*self.registry)?;
         let id = execution_id(request_id)?;
-        self.accept(&id, request_id, workflow, None, trace).await
+        self.accept(&id, request_id, workflow, None, requester, trace).await
     }
 
     /// Accepts a checked workflow under this id, which follows from the request.
@@ -40,13 +46,22 @@ impl App {
         request_id: &str,
         workflow: Workflow,
         forked: Option<Forked>,
+        requester: &str,
         trace: &Trace,
     ) -> Result<Arc<History>> {
+        let requested_by = person("requested_by", requester)?;
+        workflow.check_requester(&requested_by)?;
         self.documents_exist(&workflow).await?;
         let digest = digest(&workflow, forked.as_ref());
         let notes = plan(&workflow, Utc::now()).notes.into_iter().map(|note| note.message).collect();
-        let accepted =
-            Accepted { workflow: Arc::new(workflow), digest: digest.clone(), notes, forked, firing: None };
+        let accepted = Accepted {
+            workflow: Arc::new(workflow),
+            digest: digest.clone(),
+            notes,
+            requested_by,
+            forked,
+            firing: None,
+        };
         match self.bus.accept(id, &Fact::Accepted(accepted), trace).await {
             Ok(position) => {
                 self.histories.passed(position).await;
@@ -116,6 +131,18 @@ pub(super) fn request_uuid(request_id: &str) -> Result<Uuid> {
         violations.push("request_id", Reason::InvalidValue, message);
         violations.into()
     })
+}
+
+/// A person's name as a client or a proxy gave it; empty for none.
+pub(super) fn person(field: &str, name: &str) -> Result<String> {
+    let name = name.trim();
+    if !name.is_empty() && !is_person(name) {
+        let mut violations = Violations::default();
+        let message = format!("a name has at most {} characters, and none that controls", limits::MAX_PERSON);
+        violations.push(field, Reason::InvalidValue, message);
+        return Err(violations.into());
+    }
+    Ok(name.to_owned())
 }
 
 /// Results that are taken over are left out: they may grow between two copies of a request.

@@ -12,7 +12,9 @@ use mahavishnu_core::id::{ExecutionId, Queue};
 use mahavishnu_proto::{public, v1};
 use mahavishnu_telemetry::context;
 use tokio::sync::watch;
+use v1::event::Kind;
 
+use super::approvals::given;
 use crate::measured::Took;
 
 /// An execution, followed.
@@ -160,10 +162,18 @@ impl History {
     /// The public event with this number, if it has happened.
     pub fn event(&self, sequence: u64) -> Option<v1::Event> {
         self.with_folded(|folded| {
-            let numbered = folded.events.get(usize::try_from(sequence.checked_sub(1)?).ok()?)?;
+            let events = folded.events.get(..usize::try_from(sequence).ok()?)?;
+            let numbered = events.last()?;
             let mut event = public::event(&self.id, &numbered.record, sequence, numbered.void, &folded.state);
-            if let Some(v1::event::Kind::ExecutionAccepted(accepted)) = &mut event.kind {
-                accepted.trace_id = context::trace_id(&folded.trace);
+            match (&mut event.kind, &numbered.record.fact) {
+                (Some(Kind::ExecutionAccepted(accepted)), _) => {
+                    accepted.trace_id = context::trace_id(&folded.trace);
+                }
+                (Some(Kind::ApprovalDecided(told)), Fact::Decided(decided)) if numbered.void.is_none() => {
+                    told.approvals = given(events, decided);
+                    told.pending = decided.approved && told.approvals < told.quorum;
+                }
+                _ => {}
             }
             Some(event)
         })

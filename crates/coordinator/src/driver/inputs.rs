@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use mahavishnu_bus::log::InputDelivery;
 use mahavishnu_bus::{Bus, Error, Result, Trace};
 use mahavishnu_core::execution::{Advance, Fact, Step, Timer};
+use mahavishnu_core::workflow::Stage;
 use mahavishnu_telemetry::context;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +73,7 @@ impl Driver {
         let execution = input.execution.clone();
         let advance = async {
             let history = self.histories.folded_to(&execution, input.position).await?;
-            self.limit_attempt(&history, input.position).await?;
+            self.limit(&history, input.position).await?;
             self.advance(&history).await?;
             self.tell_schedule(&history).await?;
             // Whatever else the execution is told meanwhile does not wait for this.
@@ -89,8 +90,9 @@ impl Driver {
         }
     }
 
-    /// An attempt that began has its limit watched over; one that used it up is stopped, wherever it still runs.
-    async fn limit_attempt(&self, history: &History, position: u64) -> Result<()> {
+    /// An attempt that began has its limit watched over, a pause its deadline; an attempt that used up its time is stopped,
+    /// wherever it still runs.
+    async fn limit(&self, history: &History, position: u64) -> Result<()> {
         let (timer, over, trace) = history.with_folded(|folded| {
             let input = folded.at(position);
             let timer = input.and_then(|input| folded.state.timeout_after(&input.record.fact));
@@ -168,7 +170,8 @@ impl Driver {
     async fn drop_timers(&self, history: &History) {
         let timed = history.with_folded(|folded| {
             folded.state.workflow().is_some_and(|workflow| {
-                workflow.timeout.is_some() || workflow.stages.iter().any(|stage| stage.timeout.is_some())
+                let timed = |stage: &Stage| stage.timeout.or(stage.approval_policy().timeout).is_some();
+                workflow.timeout.is_some() || workflow.stages.iter().any(timed)
             })
         });
         if timed && let Err(error) = self.bus.drop_timers(&history.id).await {

@@ -6,14 +6,16 @@
 //! - Any coordinator can advance any execution; when two decide at once, the log takes one, and the other
 //!   folds what was stored and decides again.
 
+mod approvals;
 mod histories;
 mod history;
 mod inputs;
 pub mod schedules;
 mod summary;
 
+pub use approvals::{approvals, decision_of};
 pub use histories::Histories;
 pub use history::{Folded, History, Numbered};
 pub use inputs::Driver;
 pub use schedules::Scheduler;
-pub use summary::{approvals, dead_letters, decision_counted};
+pub use summary::dead_letters;

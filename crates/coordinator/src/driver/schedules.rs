@@ -230,6 +230,7 @@ fn accepted(id: &ScheduleId, state: &State, slot: &Slot) -> Fact {
         digest: Sha256::digest(serde_json::to_vec(workflow).unwrap_or_default()).to_vec(),
         workflow: Arc::new(workflow.clone()),
         notes,
+        requested_by: format!("schedule {id}"),
         forked: None,
         firing: Some(Firing { schedule: id.clone(), time: slot.time }),
     })

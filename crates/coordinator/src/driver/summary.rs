@@ -6,10 +6,10 @@ use mahavishnu_bus::summaries::Kind;
 use mahavishnu_bus::{Bus, Result};
 use mahavishnu_core::execution::{Fact, Failed};
 use mahavishnu_core::id::ExecutionId;
-use mahavishnu_proto::v1::approval::State as Approval;
 use mahavishnu_proto::{json, public, v1, wire};
 use prost::Message as _;
 
+use super::approvals::approvals;
 use super::history::{Folded, History, Numbered};
 
 /// How long lists may lag. What changes again within this time is written once.
@@ -42,52 +42,6 @@ pub async fn put(bus: &Bus, history: &History) -> Result<()> {
     bus.put_summary(Kind::Execution, history.id.as_str(), body, position, first).await?;
     history.with_folded(|folded| folded.summary_put = folded.summary_put.max(position));
     Ok(())
-}
-
-/// Every approval that the execution asked for, in order.
-pub fn approvals(id: &ExecutionId, folded: &Folded) -> Vec<v1::Approval> {
-    let mut all = Vec::new();
-    for numbered in folded.events.iter().filter(|numbered| numbered.void.is_none()) {
-        match &numbered.record.fact {
-            Fact::Paused(paused) => all.extend((0..).zip(&paused.questions).map(|(n, question)| {
-                let origin = &paused.origin;
-                v1::Approval {
-                    id: public::approval_id(id, &origin.stage, origin.attempt, origin.resume, n),
-                    execution_id: id.to_string(),
-                    stage_id: origin.stage.to_string(),
-                    state: Approval::Pending.into(),
-                    title: question.title.clone(),
-                    payload: Some(json::to_struct(&question.payload)),
-                    create_time: Some(wire::timestamp(numbered.record.time)),
-                    ..v1::Approval::default()
-                }
-            })),
-            Fact::Decided(decided) => {
-                let name = |question| {
-                    public::approval_id(id, &decided.stage, decided.attempt, decided.resume, question)
-                };
-                let (own, pause) = (name(decided.question), name(0));
-                let pause = pause.trim_end_matches('0');
-                for approval in all.iter_mut().filter(|approval| approval.id.starts_with(pause)) {
-                    let state = match (approval.id == own, decided.approved) {
-                        (true, true) => Approval::Approved,
-                        (true, false) => Approval::Rejected,
-                        // One decision continues the attempt, which asks the others again.
-                        (false, _) => Approval::Expired,
-                    };
-                    approval.state = state.into();
-                    approval.decide_time = Some(wire::timestamp(numbered.record.time));
-                    if approval.id == own {
-                        approval.decided_by.clone_from(&decided.decided_by);
-                        approval.reason.clone_from(&decided.reason);
-                    }
-                }
-            }
-            fact if fact.is_terminal() => expire(&mut all),
-            _ => {}
-        }
-    }
-    all
 }
 
 /// Every task of the execution that was given up, in order.
@@ -127,18 +81,4 @@ pub fn dead_letters(id: &ExecutionId, folded: &Folded) -> Vec<v1::DeadLetter> {
         })
     };
     folded.events.iter().enumerate().filter_map(letter).collect()
-}
-
-fn expire(approvals: &mut [v1::Approval]) {
-    for approval in approvals.iter_mut().filter(|approval| approval.state() == Approval::Pending) {
-        approval.set_state(Approval::Expired);
-    }
-}
-
-/// Whether a decision of this request took effect, whichever copy of it did.
-pub fn decision_counted(folded: &Folded, request_id: &str) -> bool {
-    folded.events.iter().any(|numbered| {
-        let own = matches!(&numbered.record.fact, Fact::Decided(decided) if decided.request_id == request_id);
-        own && numbered.void.is_none()
-    })
 }

@@ -9,7 +9,7 @@ use mahavishnu_proto::v1::{
 use mahavishnu_proto::{json, v1};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, trace};
+use super::{Api, caller, trace};
 use crate::app::{ApprovalFilter, Decision, Error, Page};
 
 #[async_trait]
@@ -56,13 +56,15 @@ impl ApprovalService for Api {
         request: Request<DecideApprovalRequest>,
     ) -> Result<Response<DecideApprovalResponse>, Status> {
         let trace = trace(&request);
+        let decided_by = caller(&request, &request.get_ref().decided_by)?;
         let request = request.into_inner();
         let decision = Decision {
             approved: request.approved,
             reason: request.reason,
-            decided_by: request.decided_by,
+            decided_by,
             values: request.values.map(json::from_struct).unwrap_or_default(),
             request_id: request.request_id,
+            nonce: request.nonce,
         };
         let approval = self.app.decide(&request.id, decision, &trace).await?;
         Ok(Response::new(DecideApprovalResponse { approval: Some(approval) }))

@@ -14,7 +14,7 @@ use mahavishnu_proto::v1::{
 use mahavishnu_proto::{json, public, v1, wire};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, trace};
+use super::{Api, caller, trace};
 use crate::app::{Changes, Error, ExecutionFilter, Page};
 
 #[async_trait]
@@ -26,9 +26,10 @@ impl ExecutionService for Api {
         request: Request<StartExecutionRequest>,
     ) -> Result<Response<StartExecutionResponse>, Status> {
         let trace = trace(&request);
+        let requester = caller(&request, &request.get_ref().requested_by)?;
         let request = request.into_inner();
         let draft = public::draft(request.workflow).map_err(Error::Invalid)?;
-        let history = self.app.start(draft, &request.request_id, &trace).await?;
+        let history = self.app.start(draft, &requester, &request.request_id, &trace).await?;
         Ok(Response::new(StartExecutionResponse { execution: Some(self.app.describe(&history)) }))
     }
 
@@ -70,8 +71,9 @@ impl ExecutionService for Api {
         request: Request<CancelExecutionRequest>,
     ) -> Result<Response<CancelExecutionResponse>, Status> {
         let trace = trace(&request);
+        let caller = caller(&request, "a client")?;
         let request = request.into_inner();
-        let history = self.app.cancel(&request.id, &request.reason, "a client", &trace).await?;
+        let history = self.app.cancel(&request.id, &request.reason, &caller, &trace).await?;
         Ok(Response::new(CancelExecutionResponse { execution: Some(self.app.describe(&history)) }))
     }
 
@@ -104,6 +106,7 @@ impl ExecutionService for Api {
         request: Request<ForkExecutionRequest>,
     ) -> Result<Response<ForkExecutionResponse>, Status> {
         let trace = trace(&request);
+        let requester = caller(&request, &request.get_ref().requested_by)?;
         let request = request.into_inner();
         let changes = Changes {
             from_stage: request.from_stage,
@@ -112,7 +115,7 @@ impl ExecutionService for Api {
             pool: request.pool,
             task: request.task.map(json::from_struct),
         };
-        let history = self.app.fork(&request.id, changes, &request.request_id, &trace).await?;
+        let history = self.app.fork(&request.id, changes, &requester, &request.request_id, &trace).await?;
         Ok(Response::new(ForkExecutionResponse { execution: Some(self.app.describe(&history)) }))
     }
 }

@@ -114,6 +114,9 @@ async fn set_health(health: &HealthReporter, serving: bool) {
     health.set_service_status("", whole).await;
 }
 
+/// Under which metadata key an authenticating proxy says who calls.
+const USER: &str = "x-forwarded-user";
+
 /// The services, all over one application.
 #[derive(Clone)]
 struct Api {
@@ -135,6 +138,19 @@ fn span(request: &tonic::codegen::http::Request<()>) -> tracing::Span {
     );
     context::adopt(&span, &FromHttp(request.headers()));
     span
+}
+
+/// Who calls: whom a proxy in front says that it has authenticated, or else who the message says.
+///
+/// # Errors
+/// When the proxy's word cannot be told: then nobody else's is taken for it.
+fn caller<T>(request: &tonic::Request<T>, claimed: &str) -> Result<String, tonic::Status> {
+    let mut said = request.metadata().get_all(USER).iter();
+    match (said.next(), said.next()) {
+        (None, _) => Ok(claimed.to_owned()),
+        (Some(name), None) if let Ok(name) = name.to_str() => Ok(name.to_owned()),
+        _ => Err(tonic::Status::invalid_argument(format!("metadata {USER} must be one name in ASCII"))),
+    }
 }
 
 /// The context under which an execution goes on: the call's span, or what the caller sent when spans are

@@ -15,7 +15,7 @@ use mahavishnu_proto::v1::{
 use mahavishnu_proto::{json, public, v1};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, trace};
+use super::{Api, caller, trace};
 use crate::app::{App, Error};
 
 #[async_trait]
@@ -117,9 +117,10 @@ impl OrchestratorService for Api {
         request: Request<ExecuteRequest>,
     ) -> Result<Response<Self::ExecuteStream>, Status> {
         let trace = trace(&request);
+        let requester = caller(&request, &request.get_ref().requested_by)?;
         let request = request.into_inner();
         let draft = public::draft(request.workflow).map_err(Error::Invalid)?;
-        let history = self.app.start(draft, &request.request_id, &trace).await?;
+        let history = self.app.start(draft, &requester, &request.request_id, &trace).await?;
         let events = self.app.watch(history, 0).await?;
         let responses = events.map(|event| match event {
             Ok(event) => Ok(ExecuteResponse { event: Some(event) }),

@@ -34,6 +34,8 @@ impl From<Error> for Status {
                 details.add_precondition_failure_violation(*reason, "", message.clone());
                 (Code::FailedPrecondition, *reason)
             }
+            Error::Denied { reason, .. } => (Code::PermissionDenied, *reason),
+            Error::Done { reason, .. } => (Code::AlreadyExists, *reason),
             Error::OutOfRange { .. } => (Code::OutOfRange, "CURSOR_OUT_OF_RANGE"),
             Error::TooLarge { .. } => (Code::InvalidArgument, "TOO_LARGE"),
             Error::Draining => {

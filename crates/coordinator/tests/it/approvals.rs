@@ -29,6 +29,7 @@ async fn decide_as(
         reason: "looks right".into(),
         decided_by: by.into(),
         values: Some(structure(json!({"n": 5}))),
+        nonce: String::new(),
     };
     Ok(coordinator.approvals().decide_approval(request).await?.into_inner().approval.unwrap())
 }
@@ -162,6 +163,7 @@ async fn a_decision_that_is_stored_twice_counted() {
         attempt: 1,
         resume: 0,
         question: 0,
+        nonce: None,
         approved: true,
         reason: String::new(),
         decided_by: "ada".into(),

@@ -99,12 +99,16 @@ impl Coordinator {
     }
 
     pub async fn execute(&self, workflow: v1::Workflow) -> Streaming<v1::ExecuteResponse> {
-        let request = v1::ExecuteRequest { workflow: Some(workflow), request_id: String::new() };
+        let request = v1::ExecuteRequest { workflow: Some(workflow), ..v1::ExecuteRequest::default() };
         self.orchestrator().execute(request).await.unwrap().into_inner()
     }
 
     pub async fn try_start(&self, workflow: v1::Workflow, request_id: &str) -> Result<v1::Execution, Status> {
-        let request = v1::StartExecutionRequest { workflow: Some(workflow), request_id: request_id.into() };
+        let request = v1::StartExecutionRequest {
+            workflow: Some(workflow),
+            request_id: request_id.into(),
+            requested_by: "ann".into(),
+        };
         Ok(self.executions().start_execution(request).await?.into_inner().execution.unwrap())
     }
 

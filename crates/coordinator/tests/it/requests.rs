@@ -33,7 +33,11 @@ async fn a_request_id_yields_one_execution() {
     }
     // Execute is the same request as StartExecution: it follows what exists.
     let worker = Worker::join(&nats).await;
-    let request = v1::ExecuteRequest { workflow: Some(same()), request_id: REQUEST.into() };
+    let request = v1::ExecuteRequest {
+        workflow: Some(same()),
+        request_id: REQUEST.into(),
+        ..v1::ExecuteRequest::default()
+    };
     let stream = second.orchestrator().execute(request).await.unwrap().into_inner();
     worker.complete("a", json!({})).await;
     let events = collect(stream).await;

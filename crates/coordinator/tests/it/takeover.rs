@@ -23,6 +23,7 @@ async fn what_was_accepted_and_not_yet_decided_is_taken_over() {
         workflow: Arc::new(checked),
         digest: vec![1],
         notes: Vec::new(),
+        requested_by: String::new(),
         forked: None,
         firing: None,
     };

@@ -79,8 +79,7 @@ impl State {
     /// When the present pause of a stage ends by itself.
     pub fn approval_deadline(&self, id: &StageId) -> Option<DateTime<Utc>> {
         let pause = self.stage(id)?.pause.as_ref()?;
-        let timeout = chrono::Duration::from_std(self.policy(id).timeout?).ok()?;
-        pause.time.checked_add_signed(timeout)
+        self.policy(id).deadline(pause.time)
     }
 
     pub(super) fn approval_timer(&self, id: &StageId) -> Option<(Timer, DateTime<Utc>)> {
@@ -139,6 +138,11 @@ impl State {
 }
 
 impl ApprovalPolicy {
+    /// When a pause that began then ends by itself.
+    pub fn deadline(&self, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        since.checked_add_signed(chrono::Duration::from_std(self.timeout?).ok()?)
+    }
+
     /// The reason of a decision that nobody took in time.
     pub fn timed_out(&self) -> String {
         let limit = humantime::format_duration(self.timeout.unwrap_or_default());
@@ -150,7 +154,7 @@ impl ApprovalPolicy {
 }
 
 /// What several who approved said, as one decision: all names and reasons, and their values, the later over the earlier.
-fn together<'a>(votes: impl Iterator<Item = &'a Decided>) -> Option<Decided> {
+pub fn together<'a>(votes: impl Iterator<Item = &'a Decided>) -> Option<Decided> {
     votes.cloned().reduce(|mut all, vote| {
         all.decided_by = format!("{}, {}", all.decided_by, vote.decided_by);
         if !vote.reason.is_empty() {

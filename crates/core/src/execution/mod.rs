@@ -12,7 +12,7 @@ mod state;
 mod tests;
 
 pub use advance::{Advance, Step, Wait};
-pub use approval::Pause;
+pub use approval::{Pause, together};
 pub use decide::{Command, decide};
 pub use fact::{
     Accepted, Completed, Decided, Ended, Fact, Failed, Failure, Firing, Forked, Object, Origin, Paused,

@@ -1,7 +1,8 @@
 //! A record of the history as a public event.
 
 use mahavishnu_core::execution::{Fact, Origin, Record, State, Timer, Void};
-use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::id::{ExecutionId, StageId};
+use mahavishnu_core::workflow::{ANYBODY, ApprovalPolicy, OnTimeout};
 use v1::event::Kind;
 
 use super::execution::{forked_from, taken_over};
@@ -78,7 +79,8 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
             duration: duration(&failed.origin, record),
         }),
         Fact::Paused(paused) => {
-            Kind::ApprovalRequested(v1::ApprovalRequested { approvals: pending(id, paused) })
+            let pause = (record.position, record.time);
+            Kind::ApprovalRequested(v1::ApprovalRequested { approvals: pending(id, paused, pause, state) })
         }
         Fact::Decided(decided) => Kind::ApprovalDecided(v1::ApprovalDecided {
             approval_id: super::approval_id(
@@ -91,6 +93,10 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
             approved: decided.approved,
             reason: decided.reason.clone(),
             decided_by: decided.decided_by.clone(),
+            // Told by whoever knows the decisions before.
+            pending: false,
+            approvals: 0,
+            quorum: policy(state, &decided.stage).quorum,
         }),
         Fact::CancelRequested { reason, requested_by } => {
             Kind::CancellationRequested(v1::CancellationRequested {
@@ -103,8 +109,11 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
                 Timer::Retry { .. } => "retry",
                 Timer::Deadline => "deadline",
                 Timer::Timeout { .. } => "timeout",
+                Timer::Approval { .. } => "approval",
             }
             .to_owned(),
+            approved: matches!(timer, Timer::Approval { stage, .. }
+                if policy(state, stage).on_timeout == OnTimeout::Approve),
         }),
         Fact::Scheduled(task) => Kind::StageScheduled(v1::StageScheduled {
             engine: task.engine.to_string(),
@@ -125,6 +134,12 @@ fn kind(id: &ExecutionId, record: &Record, state: &State) -> Kind {
             Kind::ExecutionCancelled(v1::ExecutionCancelled { reason: reason.clone() })
         }
     }
+}
+
+/// Who decides when this stage waits for people.
+fn policy<'a>(state: &'a State, stage: &StageId) -> &'a ApprovalPolicy {
+    let stage = state.workflow().and_then(|workflow| workflow.stage(stage));
+    stage.map_or(&ANYBODY, |stage| stage.approval_policy())
 }
 
 fn duration(origin: &Origin, record: &Record) -> Option<prost_types::Duration> {

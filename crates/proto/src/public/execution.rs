@@ -1,13 +1,14 @@
 //! The state of an execution as a public resource, and the ids of its approvals.
 
-use mahavishnu_core::execution::{Accepted, End, Fact, Paused, Phase, StageState, State};
+use chrono::{DateTime, Utc};
+use mahavishnu_core::execution::{Accepted, End, Fact, Paused, Phase, StageState, State, Timer};
 use mahavishnu_core::id::{ExecutionId, StageId};
 use mahavishnu_core::workflow::Stage;
 use prost_types::Struct;
 use v1::execution::State as Public;
 use v1::stage_status::State as StagePublic;
 
-use super::error;
+use super::{approval_policy, error};
 use crate::{json, v1, wire};
 
 /// What an approval id names: one question of one pause of one stage.
@@ -51,15 +52,24 @@ impl ApprovalRef {
     }
 }
 
-/// The questions of a pause, with their approval ids.
-pub fn pending(id: &ExecutionId, paused: &Paused) -> Vec<v1::PendingApproval> {
+/// The questions of a pause, with their approval ids. `pause` is where and when the log stored it.
+pub fn pending(
+    id: &ExecutionId,
+    paused: &Paused,
+    pause: (u64, DateTime<Utc>),
+    state: &State,
+) -> Vec<v1::PendingApproval> {
     let origin = &paused.origin;
+    let policy = state.workflow().and_then(|workflow| workflow.stage(&origin.stage)?.approval.as_ref());
     (0..)
         .zip(&paused.questions)
         .map(|(n, question)| v1::PendingApproval {
             approval_id: approval_id(id, &origin.stage, origin.attempt, origin.resume, n),
             title: question.title.clone(),
             payload: Some(json::to_struct(&question.payload)),
+            nonce: pause.0.to_string(),
+            policy: policy.map(approval_policy),
+            expire_time: policy.and_then(|policy| policy.deadline(pause.1)).map(wire::timestamp),
         })
         .collect()
 }
@@ -104,6 +114,7 @@ pub fn execution(id: &ExecutionId, state: &State, full: bool) -> v1::Execution {
         output: (full && public == Public::Completed).then(|| outputs(state)),
         error: failure,
         forked_from: state.accepted.as_ref().and_then(forked_from),
+        requested_by: state.requester().to_owned(),
         last_sequence: if full { i64::try_from(state.sequence).unwrap_or(i64::MAX) } else { 0 },
         schedule_id: firing.map(|firing| firing.schedule.to_string()).unwrap_or_default(),
         fire_time: firing.map(|firing| wire::timestamp(firing.time)),
@@ -155,7 +166,9 @@ fn status(id: &ExecutionId, stage: &Stage, now: &StageState, whole: &State) -> v
         Phase::Pending => StagePublic::Pending,
         Phase::Scheduled | Phase::Decided(..) | Phase::Due => StagePublic::Scheduled,
         Phase::Paused(paused) => {
-            status.pending_approvals = pending(id, paused);
+            if let Some(pause) = &now.pause {
+                status.pending_approvals = pending(id, paused, (pause.nonce, pause.time), whole);
+            }
             "an approval".clone_into(&mut status.waiting_for);
             StagePublic::WaitingApproval
         }
@@ -175,5 +188,8 @@ fn status(id: &ExecutionId, stage: &Stage, now: &StageState, whole: &State) -> v
 
 /// Whether a fact changes what [`execution`] says in a list.
 pub fn changes_summary(fact: &Fact) -> bool {
-    matches!(fact, Fact::Accepted(_) | Fact::Paused(_) | Fact::Decided(_)) || fact.is_terminal()
+    matches!(
+        fact,
+        Fact::Accepted(_) | Fact::Paused(_) | Fact::Decided(_) | Fact::TimerFired(Timer::Approval { .. })
+    ) || fact.is_terminal()
 }

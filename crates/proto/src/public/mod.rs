@@ -8,7 +8,7 @@ mod workflow;
 pub use event::event;
 pub use execution::{ApprovalRef, approval_id, changes_summary, execution, pending};
 pub use profile::profile;
-pub use workflow::{draft, workflow};
+pub use workflow::{approval_policy, draft, workflow};
 
 use crate::v1;
 

@@ -1,7 +1,9 @@
 //! A client's workflow as a draft, and a checked one for clients. Nothing is checked here but what the draft cannot hold.
 
 use mahavishnu_core::violation::{Reason, Violations};
-use mahavishnu_core::workflow::{Draft, RetryDraft, StageDraft, Workflow};
+use mahavishnu_core::workflow::{
+    ApprovalDraft, ApprovalPolicy, Draft, OnTimeout, RetryDraft, StageDraft, Workflow,
+};
 use prost_types::Duration;
 
 use crate::{json, v1};
@@ -49,6 +51,7 @@ pub fn workflow(workflow: &Workflow) -> v1::Workflow {
                     max_backoff: stage.retry.max_backoff.try_into().ok(),
                     non_retryable_reasons: stage.retry.non_retryable_reasons.clone(),
                 }),
+                approval: stage.approval.as_ref().map(approval_policy),
                 timeout: stage.timeout.and_then(|timeout| timeout.try_into().ok()),
                 at_once: stage.needs.is_empty(),
             })
@@ -87,7 +90,48 @@ fn stage(stage: v1::Stage, path: &str, violations: &mut Violations) -> StageDraf
             max_backoff: duration(retry.max_backoff, &format!("{path}.retry.max_backoff"), violations),
             non_retryable_reasons: retry.non_retryable_reasons,
         }),
+        approval: stage.approval.map(|policy| approval(policy, &format!("{path}.approval"), violations)),
         timeout: duration(stage.timeout, &format!("{path}.timeout"), violations),
+    }
+}
+
+/// A checked policy.
+pub fn approval_policy(policy: &ApprovalPolicy) -> v1::ApprovalPolicy {
+    use v1::approval_policy::OnTimeout as Public;
+    let on_timeout = match (policy.timeout, policy.on_timeout) {
+        (None, _) => Public::Unspecified,
+        (Some(_), OnTimeout::Reject) => Public::Reject,
+        (Some(_), OnTimeout::Approve) => Public::Approve,
+    };
+    v1::ApprovalPolicy {
+        approvers: policy.approvers.clone(),
+        quorum: policy.quorum,
+        exclude_requester: policy.exclude_requester,
+        require_reason: policy.require_reason,
+        timeout: policy.timeout.and_then(|timeout| timeout.try_into().ok()),
+        on_timeout: on_timeout.into(),
+    }
+}
+
+fn approval(policy: v1::ApprovalPolicy, path: &str, violations: &mut Violations) -> ApprovalDraft {
+    use v1::approval_policy::OnTimeout as Public;
+    let on_timeout = match Public::try_from(policy.on_timeout) {
+        Ok(Public::Unspecified) => None,
+        Ok(Public::Reject) => Some("reject"),
+        Ok(Public::Approve) => Some("approve"),
+        Err(_) => {
+            let message = "not an outcome of a timeout";
+            violations.push(format!("{path}.on_timeout"), Reason::InvalidValue, message);
+            None
+        }
+    };
+    ApprovalDraft {
+        approvers: policy.approvers,
+        quorum: Some(policy.quorum).filter(|quorum| *quorum > 0),
+        exclude_requester: policy.exclude_requester,
+        require_reason: policy.require_reason,
+        timeout: duration(policy.timeout, &format!("{path}.timeout"), violations),
+        on_timeout: on_timeout.map(str::to_owned),
     }
 }
 

@@ -44,6 +44,7 @@ fn accepted() -> Fact {
         workflow: workflow(),
         digest: vec![1],
         notes: Vec::new(),
+        requested_by: String::new(),
         forked: None,
         firing: None,
     })

@@ -60,7 +60,7 @@ fn millis(time: Duration) -> f64 {
 async fn begun(endpoint: &str) -> Result<String> {
     let mut client = Client::new(channel(endpoint).await?);
     let one = workflow([stage("one", json!({"sleep_ms": STAGE.as_millis() as u64}))]);
-    let request = v1::ExecuteRequest { workflow: Some(one), request_id: String::new() };
+    let request = v1::ExecuteRequest { workflow: Some(one), ..v1::ExecuteRequest::default() };
     let mut events = client.execute(request).await?.into_inner();
     while let Some(response) = events.message().await? {
         let event = response.event.context("no event")?;
