@@ -196,7 +196,8 @@ fn is_yes(line: &str) -> bool {
 }
 
 fn how_to(stage: &str, approval: &PendingApproval, endpoint: &str) -> Vec<String> {
-    let by = approval.policy.as_ref().map(|policy| format!(" by {}", words::policy(policy))).unwrap_or_default();
+    let by =
+        approval.policy.as_ref().map(|policy| format!(" by {}", words::policy(policy))).unwrap_or_default();
     vec![
         format!("{stage} waits for the approval of {:?}{by}; decide with:", approval.title),
         format!("  {}", command(approval, endpoint)),

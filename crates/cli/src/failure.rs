@@ -68,10 +68,8 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
         for line in status_lines(status) {
             eprintln!("{line}");
         }
-        let refused = matches!(
-            status.code(),
-            Code::AlreadyExists | Code::InvalidArgument | Code::PermissionDenied
-        );
+        let refused =
+            matches!(status.code(), Code::AlreadyExists | Code::InvalidArgument | Code::PermissionDenied);
         return if refused { ExitCode::from(REFUSED) } else { ExitCode::FAILURE };
     }
     eprintln!("error: {error:#}");

@@ -119,6 +119,39 @@ fn stages() {
                 ("stages[0].retry.max_backoff", InvalidValue),
             ],
         ),
+        (with("approval", json!([])), vec![("stages[0].approval", WrongType)]),
+        (with("approval", json!({"approver": "a"})), vec![("stages[0].approval.approver", UnknownKey)]),
+        (
+            with(
+                "approval",
+                json!({"approvers": ["a", " b", "a", 3], "quorum": 5, "exclude_requester": "yes"}),
+            ),
+            vec![
+                ("stages[0].approval.approvers[1]", InvalidValue),
+                ("stages[0].approval.approvers[2]", InvalidValue),
+                ("stages[0].approval.approvers[3]", WrongType),
+                ("stages[0].approval.quorum", InvalidValue),
+                ("stages[0].approval.exclude_requester", WrongType),
+            ],
+        ),
+        (
+            with("approval", json!({"quorum": 0, "timeout": "1h", "on_timeout": "fail"})),
+            vec![
+                ("stages[0].approval.quorum", InvalidValue),
+                ("stages[0].approval.on_timeout", InvalidValue),
+            ],
+        ),
+        (
+            with("approval", json!({"on_timeout": "reject"})),
+            vec![("stages[0].approval.on_timeout", InvalidValue)],
+        ),
+        (
+            with("approval", json!({"timeout": "soon", "require_reason": 1})),
+            vec![
+                ("stages[0].approval.timeout", InvalidValue),
+                ("stages[0].approval.require_reason", WrongType),
+            ],
+        ),
         (with("needs", json!("a")), vec![("stages[0].needs", WrongType)]),
         (
             with("needs", json!(["nobody", 1])),

@@ -142,7 +142,12 @@ fn votes(approval: &Approval) -> String {
     let names: Vec<_> = approval.votes.iter().map(|vote| words::short(&vote.decided_by)).collect();
     let Some(policy) = &approval.policy else { return names.join(", ") };
     let approvals = approval.votes.iter().filter(|vote| vote.approved).count();
-    format!("{approvals} of {}{}{}", policy.quorum, if names.is_empty() { "" } else { ": " }, names.join(", "))
+    format!(
+        "{approvals} of {}{}{}",
+        policy.quorum,
+        if names.is_empty() { "" } else { ": " },
+        names.join(", ")
+    )
 }
 
 fn state(approval: &Approval, paint: Paint) -> String {

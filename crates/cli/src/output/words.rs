@@ -1,9 +1,9 @@
 //! Events in words, without colours.
 
 use mahavishnu_core::workflow::{ApprovalPolicy, OnTimeout};
-use mahavishnu_proto::{json, v1};
 use mahavishnu_proto::v1::event::Kind;
 use mahavishnu_proto::v1::{Error, Event, StageProgress};
+use mahavishnu_proto::{json, v1};
 use prost_types::{Duration, Timestamp};
 use serde_json::{Map, Value};
 

@@ -66,9 +66,9 @@ impl App {
             values: decision.values,
             request_id: request_id.clone(),
         };
-        if let Some(same) =
-            history.with_folded(|folded| decision_of(folded, &request_id).map(|before| *before == decided))
-        {
+        // The same decision, whether or not it named the nonce.
+        let same = |before: &Decided| Decided { nonce: decided.nonce, ..before.clone() } == decided;
+        if let Some(same) = history.with_folded(|folded| decision_of(folded, &request_id).map(same)) {
             return if same { Ok(approval) } else { Err(Error::RequestIdReused(request_id)) };
         }
         let stale = !decision.nonce.is_empty() && decision.nonce != approval.nonce;

@@ -46,7 +46,9 @@ pub fn given(events: &[Numbered], last: &Decided) -> u32 {
 /// The decision of this request that took effect, whichever copy of it did.
 pub fn decision_of<'a>(folded: &'a Folded, request_id: &str) -> Option<&'a Decided> {
     folded.events.iter().find_map(|numbered| match &numbered.record.fact {
-        Fact::Decided(decided) if decided.request_id == request_id && numbered.void.is_none() => Some(decided),
+        Fact::Decided(decided) if decided.request_id == request_id && numbered.void.is_none() => {
+            Some(decided)
+        }
         _ => None,
     })
 }

@@ -165,9 +165,9 @@ async fn a_decision_that_is_stored_twice_counted() {
         question: 0,
         nonce: None,
         approved: true,
-        reason: String::new(),
+        reason: "looks right".into(),
         decided_by: "ada".into(),
-        values: object(json!({})),
+        values: object(json!({"n": 5})),
         request_id: request.into(),
     });
     worker.input(&a, &fact).await;

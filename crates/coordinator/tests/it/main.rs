@@ -13,6 +13,7 @@ mod explain;
 mod fork;
 mod limits;
 mod lists;
+mod policies;
 mod pools;
 mod requests;
 mod resume;

@@ -39,8 +39,7 @@ impl State {
     /// # Errors
     /// Why not.
     pub fn may_decide(&self, decided: &Decided) -> Result<(), Void> {
-        let (stage, now) =
-            self.iter().find(|(stage, _)| stage.id == decided.stage).ok_or(Void::Unknown)?;
+        let (stage, now) = self.iter().find(|(stage, _)| stage.id == decided.stage).ok_or(Void::Unknown)?;
         if self.end.is_some() {
             return Err(Void::AfterEnd);
         }

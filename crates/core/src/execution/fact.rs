@@ -405,7 +405,9 @@ impl Fact {
             | Self::Paused(Paused { origin, .. }) => origin.attempt,
             Self::Decided(Decided { attempt, .. })
             | Self::TimerFired(
-                Timer::Retry { attempt, .. } | Timer::Timeout { attempt, .. } | Timer::Approval { attempt, .. },
+                Timer::Retry { attempt, .. }
+                | Timer::Timeout { attempt, .. }
+                | Timer::Approval { attempt, .. },
             )
             | Self::Scheduled(Task { attempt, .. })
             | Self::RetryScheduled { attempt, .. } => *attempt,

@@ -62,7 +62,8 @@ impl Watch {
     /// Starts the execution and waits until all watch it.
     async fn start(endpoint: &str, workflow: v1::Workflow, count: usize) -> Result<Self> {
         let mut client = ExecutionServiceClient::new(channel(endpoint).await?);
-        let request = v1::StartExecutionRequest { workflow: Some(workflow), ..v1::StartExecutionRequest::default() };
+        let request =
+            v1::StartExecutionRequest { workflow: Some(workflow), ..v1::StartExecutionRequest::default() };
         let started =
             client.start_execution(request).await?.into_inner().execution.context("no execution")?;
         let id = started.id;

@@ -61,7 +61,10 @@ fn as_many_must_approve_as_the_policy_says() {
     assert_eq!(log.settle(), ["a.1.1"]);
     let resolution = resolution(&log);
     assert_eq!((resolution.key.as_str(), resolution.approved), ("x", true));
-    assert_eq!((resolution.decided_by.as_str(), resolution.reason.as_str()), ("ada, cy", "says ada; says cy"));
+    assert_eq!(
+        (resolution.decided_by.as_str(), resolution.reason.as_str()),
+        ("ada, cy", "says ada; says cy")
+    );
     assert_eq!(resolution.values, object(json!({"ada": true, "cy": true, "last": "cy"})));
     assert_eq!(cast(&mut log, 0, "bob", true), Some(Void::NotPending));
 }

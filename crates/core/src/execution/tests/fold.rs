@@ -156,15 +156,14 @@ fn what_is_taken_over_is_not_run_and_what_needs_it_is() {
     ];
     let forked = Forked { from: execution(), stage: stage_id("c"), results: results.into() };
     let mut log = Log::default();
-    let accepted =
-        Accepted {
-            workflow,
-            digest: vec![1],
-            notes: Vec::new(),
-            requested_by: String::new(),
-            forked: Some(forked),
-            firing: None,
-        };
+    let accepted = Accepted {
+        workflow,
+        digest: vec![1],
+        notes: Vec::new(),
+        requested_by: String::new(),
+        forked: Some(forked),
+        firing: None,
+    };
     assert_eq!(log.add(Fact::Accepted(accepted)), None);
     assert_eq!(log.settle(), ["c.1.0"]);
     assert_eq!(log.task().dependencies[&stage_id("a")], Arc::new(object(json!({"n": 1}))));
