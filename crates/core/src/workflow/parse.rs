@@ -11,8 +11,7 @@ use super::limits::MAX_STAGES;
 use super::{Draft, Engines, RetryDraft, StageDraft, Workflow, approval, read};
 
 const WORKFLOW_KEYS: &[&str] = &["stages", "input", "repos", "labels", "documents", "timeout"];
-const STAGE_KEYS: &[&str] =
-    &["id", "type", "pool", "task", "needs", "when", "retry", "approval", "timeout"];
+const STAGE_KEYS: &[&str] = &["id", "type", "pool", "task", "needs", "when", "retry", "approval", "timeout"];
 const RETRY_KEYS: &[&str] = &["max_attempts", "initial_backoff", "max_backoff", "non_retryable_reasons"];
 
 impl Draft {
