@@ -41,9 +41,13 @@ async fn approve(
     send(coordinator, decision(approval, by)).await
 }
 
-async fn get(coordinator: &Coordinator, id: &str) -> v1::Approval {
+async fn try_get(coordinator: &Coordinator, id: &str) -> Result<v1::Approval, Status> {
     let request = v1::GetApprovalRequest { id: id.into() };
-    coordinator.approvals().get_approval(request).await.unwrap().into_inner().approval.unwrap()
+    Ok(coordinator.approvals().get_approval(request).await?.into_inner().approval.unwrap())
+}
+
+async fn get(coordinator: &Coordinator, id: &str) -> v1::Approval {
+    try_get(coordinator, id).await.unwrap()
 }
 
 /// The one thing that an execution waits for.
@@ -108,8 +112,10 @@ async fn a_quorum_is_counted_across_replicas_and_restarts() {
     assert_eq!((b.task.attempt, b.task.resume), (1, 1));
     assert_eq!(b.task.resolution.as_ref().unwrap().decided_by, "ada, bob");
     worker.report(&b, Outcome::Completed(json!({}))).await;
-    let events = second.watch(a.execution.as_str(), 0).await;
+    let mut events = second.watch(a.execution.as_str(), 0).await;
     numbered(&events);
+    // A replica that had not yet heard of bob's vote has stored cy's, without effect.
+    events.retain(|event| event.void_reason.is_empty());
     let lines = kinds(&events);
     let expected = [
         "accepted",
@@ -233,15 +239,21 @@ async fn a_deadline_decides_although_nobody_was_there() {
     let worker = Worker::join(&nats).await;
     let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let stream = raw.get_stream("MAHAVISHNU_HISTORY").await.unwrap();
-    let mut asked = Vec::new();
+    let mut tasks = Vec::new();
     for on_timeout in [OnTimeout::Unspecified, OnTimeout::Approve] {
         let timed =
             v1::ApprovalPolicy { timeout: seconds(1), on_timeout: on_timeout.into(), ..policy(&["ada"], 1) };
-        let (a, approval) = pause(&first, &worker, timed).await;
+        first.begin(under(timed)).await;
+        tasks.push(worker.take().await);
+    }
+    // From here on nothing depends on how long it takes: a deadline that is over early has decided the same.
+    let mut asked = Vec::new();
+    for a in tasks {
+        worker.report(&a, Outcome::Paused(&["ship"])).await;
+        let id = format!("{}.a.1.0.0", a.execution);
+        let approval = wait_for("the approval", async || try_get(&first, &id).await.ok()).await.unwrap();
         let (create, expire) = (approval.create_time.unwrap(), approval.expire_time.unwrap());
         assert_eq!((expire.seconds - create.seconds, expire.nanos), (1, create.nanos));
-        let told = explained(&first, a.execution.as_str()).await;
-        assert!(told.sentence.contains(" for the approval of \"ship?\" by ada, within 1s"), "{told:?}");
         asked.push((a, approval));
     }
     wait_for("every input to be acknowledged", async || {
