@@ -10,6 +10,7 @@ use crate::check::Acknowledged;
 use crate::coordinator::{Coordinator, Memory};
 use crate::environment::{Environment, Reply, Write};
 use crate::mutation::Mutation;
+use crate::workflows::{PEOPLE, REQUESTER};
 
 /// A request, until it is answered.
 pub struct Request {
@@ -41,7 +42,7 @@ impl Request {
             workflow: Arc::clone(&self.workflow),
             digest: self.digest.clone(),
             notes: Vec::new(),
-            requested_by: String::new(),
+            requested_by: REQUESTER.to_owned(),
             forked: None,
             firing: None,
         });
@@ -75,32 +76,46 @@ pub fn decide(coordinator: &Coordinator, env: &mut Environment) {
     let shown = |memory: &Memory| memory.is_loaded() && (env.stormy || memory.state.end.is_none());
     for (id, memory) in coordinator.memory.iter().filter(|(_, memory)| shown(memory)) {
         for (stage, now) in memory.state.iter() {
-            match &now.phase {
-                Phase::Paused(paused) | Phase::Decided(paused, _) => {
-                    pauses.push((id.clone(), stage.id.clone(), paused.clone(), memory.trace.clone()));
-                }
-                _ => {}
+            if let (Phase::Paused(paused) | Phase::Decided(paused, _), Some(pause)) = (&now.phase, &now.pause)
+            {
+                pauses.push((id, memory, stage.id.clone(), paused, pause.nonce));
             }
         }
     }
     if pauses.is_empty() {
         return;
     }
-    let (id, stage, paused, trace) = pauses.swap_remove(env.rng.usize(..pauses.len()));
-    let fact = Fact::Decided(Decided {
+    let (id, memory, stage, paused, nonce) = pauses.swap_remove(env.rng.usize(..pauses.len()));
+    let (attempt, resume) = (paused.origin.attempt, paused.origin.resume);
+    let mut decided = Decided {
         stage,
-        attempt: paused.origin.attempt,
-        resume: paused.origin.resume,
+        attempt,
+        resume,
         // Sometimes a question that was not asked.
         question: env.rng.u32(..2),
-        nonce: None,
-        approved: env.rng.bool(),
-        reason: String::new(),
-        decided_by: "ada".to_owned(),
+        // Sometimes that of a pause that was never looked at.
+        nonce: match env.rng.u32(..8) {
+            0 => None,
+            1 => Some(nonce - 1),
+            _ => Some(nonce),
+        },
+        approved: env.rng.u32(..3) > 0,
+        reason: if env.rng.bool() { "because".to_owned() } else { String::new() },
+        decided_by: PEOPLE[env.rng.usize(..PEOPLE.len())].to_owned(),
         values: Object::new(),
         request_id: String::new(),
-    });
-    env.write(&id, &Write::Input(fact), &trace);
+    };
+    // In the calm those decide who are asked to.
+    if !env.stormy {
+        (decided.question, decided.nonce, decided.reason) = (0, Some(nonce), "because".to_owned());
+        let may = |who: &&&str| {
+            let vote = Decided { decided_by: (**who).to_owned(), ..decided.clone() };
+            memory.state.may_decide(&vote).is_ok()
+        };
+        let Some(who) = PEOPLE.iter().find(may) else { return };
+        decided.decided_by = (*who).to_owned();
+    }
+    env.write(id, &Write::Input(Fact::Decided(decided)), &memory.trace);
 }
 
 /// Somebody cancels an execution.

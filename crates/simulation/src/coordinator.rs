@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mahavishnu_core::execution::{Advance, Fact, Phase, Record, StageState, State, Step, Void};
+use mahavishnu_core::execution::{
+    Advance, Decided, Fact, Phase, Record, StageState, State, Step, Timer, Void,
+};
 use mahavishnu_core::id::ExecutionId;
 
 use crate::bus::{Delivery, Queue};
@@ -261,10 +263,12 @@ impl Coordinator {
     fn limit(&self, input: &Delivery, env: &mut Environment) -> bool {
         let Some(memory) = self.memory.get(&input.execution) else { return false };
         match memory.state.timeout_after(&input.fact) {
-            Some((timer, at)) if !env.makes(Mutation::LimitNotWatched) => {
+            Some((Timer::Timeout { .. }, _)) if env.makes(Mutation::LimitNotWatched) => true,
+            Some((Timer::Approval { .. }, _)) if env.makes(Mutation::PauseNotWatched) => true,
+            Some((timer, at)) => {
                 env.write(&input.execution, &Write::Timer(timer, at), &memory.trace) != Reply::Silence
             }
-            _ => true,
+            None => true,
         }
     }
 
@@ -291,6 +295,28 @@ impl Memory {
         matches!(self.load, Load::Done)
     }
 
+    /// The mistakes that concern votes.
+    fn misjudge(&mut self, vote: &mut Decided, mutation: Option<Mutation>) {
+        let index = self.state.iter().position(|(stage, _)| stage.id == vote.stage);
+        let Some(now) = index.and_then(|index| self.state.stages.get_mut(index)) else { return };
+        let number = (now.attempt, now.resume);
+        let (Phase::Paused(_), Some(pause)) = (&now.phase, &mut now.pause) else { return };
+        match mutation {
+            Some(Mutation::NonceNotCompared) => {
+                (vote.attempt, vote.resume, vote.nonce) = (number.0, number.1, Some(pause.nonce));
+            }
+            Some(Mutation::VoteCountedTwice) => {
+                pause.votes.iter_mut().for_each(|vote| vote.decided_by.push('!'));
+            }
+            Some(Mutation::QuorumIgnored) if vote.approved => {
+                // As if another one had approved before.
+                let other = Decided { decided_by: "nobody".to_owned(), ..vote.clone() };
+                pause.votes.push(other);
+            }
+            _ => {}
+        }
+    }
+
     fn fold(&mut self, logged: Logged, mutation: Option<Mutation>) {
         if self.trace.is_empty() {
             self.trace.clone_from(&logged.trace);
@@ -307,6 +333,9 @@ impl Memory {
                     now.phase = Phase::Scheduled;
                 }
             }
+        }
+        if let Fact::Decided(vote) = &mut record.fact {
+            self.misjudge(vote, mutation);
         }
         let (sequence, void) = self.state.apply(&record);
         if void.is_some() && mutation == Some(Mutation::VoidNotNumbered) {

@@ -24,6 +24,14 @@ pub enum Mutation {
     TimerAfterRecord,
     /// Nobody watches over the time limit of an attempt.
     LimitNotWatched,
+    /// Nobody watches over the time that a pause may wait for people.
+    PauseNotWatched,
+    /// A coordinator takes a decision on another pause for one on the present pause.
+    NonceNotCompared,
+    /// A coordinator counts a person who decides twice as two.
+    VoteCountedTwice,
+    /// A coordinator goes on at the first who approves.
+    QuorumIgnored,
     /// A coordinator takes a scheduled stage for a completed one.
     ResultsNotAwaited,
     /// A coordinator goes on after the end.
@@ -61,6 +69,10 @@ impl Mutation {
         (Self::LoadForgetsTail, &["I4"]),
         (Self::TimerAfterRecord, &["I1", "I7"]),
         (Self::LimitNotWatched, &["I7"]),
+        (Self::PauseNotWatched, &["I7"]),
+        (Self::NonceNotCompared, &["I2", "I4"]),
+        (Self::VoteCountedTwice, &["I2", "I4"]),
+        (Self::QuorumIgnored, &["I2"]),
         (Self::ResultsNotAwaited, &["I3"]),
         (Self::EndIgnored, &["I1", "I3"]),
         (Self::VoidNotNumbered, &["I4", "I5"]),

@@ -10,6 +10,13 @@ use serde_json::{Value, json};
 /// The engines of the simulated workers.
 pub const ENGINES: &[&str] = &["alpha", "beta"];
 
+/// Who asks for everything.
+pub const REQUESTER: &str = "ann";
+/// Who is on lists.
+const APPROVERS: &[&str] = &[REQUESTER, "ada", "bob"];
+/// Whoever decides: those on lists, somebody else, somebody without a name.
+pub const PEOPLE: &[&str] = &[REQUESTER, "ada", "bob", "eve", ""];
+
 /// A workflow of up to six stages.
 pub fn random(rng: &mut Rng) -> Arc<Workflow> {
     let mut stages = Vec::new();
@@ -32,6 +39,9 @@ pub fn random(rng: &mut Rng) -> Arc<Workflow> {
         if rng.u32(..4) == 0 {
             stage["timeout"] = json!("20s");
         }
+        if rng.u32(..3) == 0 {
+            stage["approval"] = policy(rng);
+        }
         if let Some(when) = when {
             stage["when"] = json!(when);
         } else if let Some(need) = needs.first().filter(|_| rng.u32(..4) == 0) {
@@ -46,4 +56,21 @@ pub fn random(rng: &mut Rng) -> Arc<Workflow> {
     }
     let checked = Parsed::json(value.to_string().as_bytes()).check(&ENGINES);
     Arc::new(checked.unwrap_or_else(|violations| panic!("{violations}: {value}")))
+}
+
+/// Who may decide, how many it takes, and until when.
+fn policy(rng: &mut Rng) -> Value {
+    let mut policy = json!({
+        "quorum": rng.u32(1..=2),
+        "exclude_requester": rng.bool(),
+        "require_reason": rng.u32(..4) == 0,
+    });
+    if rng.bool() {
+        policy["approvers"] = json!(APPROVERS);
+    }
+    if rng.bool() {
+        policy["timeout"] = json!("15s");
+        policy["on_timeout"] = json!(if rng.bool() { "approve" } else { "reject" });
+    }
+    policy
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use fastrand::Rng;
+use mahavishnu_core::execution::{Fact, Timer};
 use mahavishnu_core::id::{EngineName, ExecutionId};
 
 use crate::bus::ModelBus;
@@ -31,6 +32,8 @@ pub struct Outcome {
     pub faults: Faults,
     /// The histories, as a client would see them.
     pub histories: BTreeMap<ExecutionId, Vec<Seen>>,
+    /// What became of approvals, and how often.
+    pub ballots: BTreeMap<&'static str, u64>,
     /// Events that watchers got.
     pub events: usize,
     /// What is wrong.
@@ -269,7 +272,21 @@ impl World {
             let told = (1..).zip(history).zip(verdicts(history));
             told.map(|((n, logged), counts)| seen(&logged.record.fact, n, !counts)).collect()
         };
+        let mut ballots = BTreeMap::new();
+        for history in self.env.bus.histories().values() {
+            for (logged, counts) in history.iter().zip(verdicts(history)) {
+                let met = match (&logged.record.fact, counts) {
+                    (Fact::Decided(_), true) => "votes",
+                    (Fact::Decided(_), false) => "votes in vain",
+                    (Fact::TimerFired(Timer::Approval { .. }), true) => "ends of time",
+                    (Fact::TimerFired(Timer::Approval { .. }), false) => "ends of time in vain",
+                    _ => continue,
+                };
+                *ballots.entry(met).or_default() += 1;
+            }
+        }
         Outcome {
+            ballots,
             faults: self.env.faults,
             histories: self.env.bus.histories().iter().map(|(id, all)| (id.clone(), story(all))).collect(),
             events: self.watchers.iter().map(|watcher| watcher.watched.events.len()).sum(),

@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mahavishnu_core::execution::{Ended, Fact, Object, Origin, Phase, State, Task, Timer, decide};
+use mahavishnu_core::execution::{
+    Ended, Fact, Object, Origin, Phase, Resolution, State, Task, Timer, decide,
+};
 use mahavishnu_core::id::{ExecutionId, StageId};
 
-use super::{Complaints, Evidence, Live, Logged, verdicts};
+use super::ballot::Answer;
+use super::verdict::{Verdict, judged};
+use super::{Complaints, Evidence, Live, Logged};
 
 pub(super) fn check(history: &[Logged], evidence: &Evidence<'_>, complaints: &mut Complaints<'_>) {
-    let counts = verdicts(history);
+    let verdicts = judged(history);
+    let counts: Vec<bool> = verdicts.iter().map(|verdict| verdict.counts).collect();
     ends(history, evidence.at_rest, complaints);
-    results(history, &counts, complaints);
+    results(history, &verdicts, complaints);
     order(history, &counts, complaints);
     folds(history, &counts, complaints);
     truthful(history, evidence, complaints);
@@ -38,13 +43,16 @@ fn ends(history: &[Logged], at_rest: bool, complaints: &mut Complaints<'_>) {
 
 /// **I2.** Each attempt of a stage is scheduled once; a stage has at most one result that counts, and it is the first
 /// stored one of the attempt that was current; an attempt follows only a failure of the one before, a resumption only
-/// a decision; and whoever used the stage's output used the accepted one.
-fn results(history: &[Logged], counts: &[bool], complaints: &mut Complaints<'_>) {
+/// a pause that is decided, and is told that answer; and whoever used the stage's output used the accepted one.
+fn results(history: &[Logged], verdicts: &[Verdict], complaints: &mut Complaints<'_>) {
     let mut current: BTreeMap<&StageId, (u32, u32)> = BTreeMap::new();
     let mut outputs: BTreeMap<&StageId, &Arc<Object>> = BTreeMap::new();
     let mut failed: BTreeMap<&StageId, u32> = BTreeMap::new();
-    let mut decided: BTreeMap<&StageId, (u32, u32)> = BTreeMap::new();
-    for (logged, counts) in history.iter().zip(counts) {
+    let mut decided: BTreeMap<&StageId, ((u32, u32), &Answer)> = BTreeMap::new();
+    for (logged, Verdict { counts, answer }) in history.iter().zip(verdicts) {
+        if let (Some(stage), Some(answer)) = (logged.record.fact.stage(), answer) {
+            decided.insert(stage, (current.get(stage).copied().unwrap_or_default(), answer));
+        }
         match &logged.record.fact {
             Fact::Accepted(accepted) if *counts => {
                 for (id, ended) in accepted.forked.iter().flat_map(|forked| &forked.results) {
@@ -60,7 +68,9 @@ fn results(history: &[Logged], counts: &[bool], complaints: &mut Complaints<'_>)
                     Some((attempt, resume)) => {
                         (number == (attempt + 1, 0) && failed.get(&task.stage) == Some(attempt))
                             || (number == (*attempt, resume + 1)
-                                && decided.get(&task.stage) == Some(&(*attempt, *resume)))
+                                && decided.get(&task.stage).is_some_and(|(number, answer)| {
+                                    *number == (*attempt, *resume) && is_told(task, answer)
+                                }))
                     }
                 };
                 if !follows {
@@ -87,12 +97,15 @@ fn results(history: &[Logged], counts: &[bool], complaints: &mut Complaints<'_>)
             Fact::TimerFired(Timer::Timeout { stage, attempt, .. }) if *counts => {
                 failed.insert(stage, *attempt);
             }
-            Fact::Decided(decision) if *counts => {
-                decided.insert(&decision.stage, (decision.attempt, decision.resume));
-            }
             _ => {}
         }
     }
+}
+
+/// The task continues with this answer.
+fn is_told(task: &Task, answer: &Answer) -> bool {
+    let told = |told: &Resolution| (told.approved, &told.decided_by) == (answer.approved, &answer.by);
+    task.resolution.as_ref().is_some_and(told)
 }
 
 /// **I3.** A stage is scheduled only after every stage that it needs has an accepted result or was skipped, by stream
@@ -173,7 +186,7 @@ fn traced(history: &[Logged], complaints: &mut Complaints<'_>) {
 
 /// **I7.** At any moment an execution that has not ended has an input that no coordinator has acknowledged; or nothing
 /// is left to decide for it, every scheduled stage has a task that no worker has acknowledged, every back-off a timer,
-/// the deadline and the limit of an attempt that began their own, and at least one stage waits for one of these or for a person.
+/// the deadline, the limit of an attempt that began and that of a pause their own, and at least one stage waits for one of these or for a person.
 fn orphans(history: &[Logged], live: &Live, complaints: &mut Complaints<'_>) {
     let execution: &ExecutionId = complaints.execution;
     if live.inputs.contains(execution) {
@@ -202,7 +215,14 @@ fn orphans(history: &[Logged], live: &Live, complaints: &mut Complaints<'_>) {
                 live.tasks.contains(&(execution.clone(), stage.id.clone(), now.attempt, now.resume))
             }
             Phase::Backoff(..) => timer(Timer::Retry { stage: stage.id.clone(), attempt: now.attempt + 1 }),
-            Phase::Paused(_) => true,
+            Phase::Paused(_) => {
+                stage.approval.as_ref().is_none_or(|policy| policy.timeout.is_none())
+                    || timer(Timer::Approval {
+                        stage: stage.id.clone(),
+                        attempt: now.attempt,
+                        resume: now.resume,
+                    })
+            }
             _ => continue,
         };
         waits = true;

@@ -5,6 +5,7 @@
 //! follow the design's text. Only for I4 and I7, which speak of the core's own state, it folds with the core.
 //! The simulation and the chaos runs use this one judge.
 
+mod ballot;
 mod histories;
 mod verdict;
 mod watchers;

@@ -36,7 +36,7 @@ fn no_seed_breaks_an_invariant() {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    let mut faults = Faults::new();
+    let (mut faults, mut ballots) = (Faults::new(), Faults::new());
     let (mut executions, mut records, mut events) = (0, 0, 0);
     let mut broken = BTreeMap::new();
     for (seed, outcome) in played {
@@ -45,6 +45,9 @@ fn no_seed_breaks_an_invariant() {
             Ok(outcome) => {
                 for (kind, count) in outcome.faults {
                     *faults.entry(kind).or_default() += count;
+                }
+                for (kind, count) in outcome.ballots {
+                    *ballots.entry(kind).or_default() += count;
                 }
                 executions += outcome.histories.len();
                 records += outcome.histories.values().map(Vec::len).sum::<usize>();
@@ -62,13 +65,14 @@ fn no_seed_breaks_an_invariant() {
         }
     }
     println!("{seeds} seeds, {executions} executions, {records} records, {events} events watched");
-    println!("faults: {faults:#?}");
+    println!("faults: {faults:#?}, approvals: {ballots:#?}");
     for (seed, violations) in broken.iter().take(5) {
         println!("SIMULATION_SEED={seed}\n  {}", violations.join("\n  "));
     }
     assert!(broken.is_empty(), "{} of {seeds} seeds; replay one with SIMULATION_SEED", broken.len());
     if seeds >= SEEDS {
         assert_eq!(faults.len(), KINDS, "{:?}", faults.keys());
+        assert_eq!(ballots.len(), 4, "{:?}", ballots.keys());
         assert!(executions as u64 > seeds && events > 0);
     }
 }
