@@ -9,6 +9,7 @@
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
+//! | [`approvals`] | people decide under a policy, with the command line; a deadline decides when nobody does |
 //! | [`langgraph`] | the examples of LangGraph's page, run as written |
 //! | [`pools`] | workers of one engine with different projects: each stage gets the project of its pool |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
@@ -24,6 +25,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod api;
+mod approvals;
 mod checkpoints;
 mod cli;
 mod clients;
