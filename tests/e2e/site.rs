@@ -1,4 +1,4 @@
-//! A server and a coordinator of a test's own, with workers of LangGraph started alone, as in a deployment.
+//! A server and a coordinator of a test's own, with workers started alone, as in a deployment.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ impl Site {
         &self.endpoint
     }
 
-    /// A worker with one slot, unless its arguments say otherwise.
+    /// A worker of LangGraph with one slot, unless its arguments say otherwise.
     pub async fn worker(&self, name: &str, arguments: &[&str]) -> Running {
         self.worker_of(name, &self.project, arguments).await
     }
@@ -55,6 +55,17 @@ impl Site {
         }
         command.args(["--nats", self.nats.url(), "--project"]).arg(project).args(arguments);
         let mut worker = Running::start(command, &self.log(name)).unwrap();
+        worker.ready(START).await.unwrap();
+        worker
+    }
+
+    /// A worker of an engine on another machine: it has a state directory of its own.
+    pub async fn elsewhere(&self, engine: &str, home: &Home, environment: &[(&str, &str)]) -> Running {
+        let program = format!("mahavishnu-worker-{engine}");
+        let mut command = programs().await.unwrap().command(&program, home).unwrap();
+        command.args(["--slots", "1", "--nats", self.nats.url(), "--project"]).arg(&self.project);
+        command.envs(environment.iter().copied());
+        let mut worker = Running::start(command, &home.path().join("worker.log")).unwrap();
         worker.ready(START).await.unwrap();
         worker
     }

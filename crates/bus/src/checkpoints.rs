@@ -21,7 +21,7 @@ use crate::{Bus, Error, Result, log, streams, subjects};
 pub use mahavishnu_proto::worker::CheckpointKey as Key;
 
 /// A larger body is cut into pieces. Half of the server's default `max_payload`, so that everything else fits.
-const PIECE: usize = 512 * 1024;
+pub(crate) const PIECE: usize = 512 * 1024;
 /// Largest body, in bytes: it crosses the engine host's socket as base64 within one frame.
 pub const MAX_SIZE: usize = 40 * 1024 * 1024;
 

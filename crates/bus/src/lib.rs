@@ -6,6 +6,7 @@
 //! | [`tasks`] | the task queues, one per engine |
 //! | [`timers`] | durable delays that fire into the inputs |
 //! | [`checkpoints`] | resumable engine state, fenced by attempt and delivery |
+//! | [`engine_state`] | what an engine keeps beyond its stages, shared by its workers |
 //! | [`artifacts`] | large payloads by content hash |
 //! | [`schedules`] | schedules as they stand, and what wakes whoever looks at them |
 //! | [`summaries`] | the last known summary of each execution and approval, for lists |
@@ -20,6 +21,7 @@ mod subjects;
 
 pub mod artifacts;
 pub mod checkpoints;
+pub mod engine_state;
 pub mod live;
 pub mod log;
 mod retention;
@@ -55,6 +57,10 @@ pub struct Options {
     pub checkpoint_age: Duration,
     /// How much room all checkpoints together have; the oldest make room for new ones.
     pub checkpoint_bytes: u64,
+    /// How long what an engine keeps beyond its stages stays after it was written.
+    pub state_age: Duration,
+    /// How much room all of that has together; the oldest makes room for new.
+    pub state_bytes: u64,
 }
 
 impl Options {
@@ -69,6 +75,8 @@ impl Options {
             lease: Duration::from_secs(5),
             checkpoint_age: Duration::from_secs(30 * 24 * 60 * 60),
             checkpoint_bytes: 1 << 30,
+            state_age: Duration::from_secs(90 * 24 * 60 * 60),
+            state_bytes: 1 << 30,
         }
     }
 }

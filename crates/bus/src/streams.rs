@@ -13,6 +13,7 @@ pub const HISTORY: &str = "MAHAVISHNU_HISTORY";
 pub const SCHEDULES: &str = "MAHAVISHNU_SCHEDULES";
 pub const SUMMARIES: &str = "MAHAVISHNU_SUMMARIES";
 pub const CHECKPOINTS: &str = "MAHAVISHNU_CHECKPOINTS";
+pub const ENGINE_STATE: &str = "MAHAVISHNU_ENGINE_STATE";
 pub const ARTIFACTS: &str = "MAHAVISHNU_ARTIFACTS";
 pub const COORDINATORS: &str = "coordinators";
 
@@ -64,6 +65,16 @@ impl Bus {
             duplicate_window: Duration::from_millis(100),
             ..self.stream_config()
         };
+        let engine_state = Config {
+            name: ENGINE_STATE.to_owned(),
+            description: Some("what engines keep beyond their stages".to_owned()),
+            subjects: vec![subjects::ENGINE_STATES.to_owned()],
+            max_age: self.options.state_age,
+            max_bytes: i64::try_from(self.options.state_bytes).unwrap_or(i64::MAX),
+            discard: DiscardPolicy::Old,
+            duplicate_window: Duration::from_millis(100),
+            ..self.stream_config()
+        };
         let schedules = Config {
             name: SCHEDULES.to_owned(),
             description: Some("schedules as they stand".to_owned()),
@@ -75,7 +86,7 @@ impl Bus {
             duplicate_window: Duration::from_millis(100),
             ..self.stream_config()
         };
-        for config in [history, summaries, checkpoints, schedules] {
+        for config in [history, summaries, checkpoints, engine_state, schedules] {
             self.js.create_or_update_stream(config).await.map_err(Error::new)?;
         }
         if self.js.get_object_store(ARTIFACTS).await.is_err() {

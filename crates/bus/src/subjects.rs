@@ -11,6 +11,7 @@
 //! sum.execution.<execution>       last summary                                stream SUMMARIES
 //! sum.approval.<approval id>      last summary                                stream SUMMARIES
 //! checkpoint.<execution>.<stage>  what an engine needs to go on             stream CHECKPOINTS
+//! state.<engine>.<key hash>       what an engine keeps beyond its stages      stream ENGINE_STATE
 //! sum.dead-letter.<its id>        last summary                                stream SUMMARIES
 //! live.<execution>                started, token deltas                       core, not kept
 //! worker.<engine>.<worker>        heartbeats                                  core, not kept
@@ -35,6 +36,7 @@ pub const SCHEDULE_STATES: &str = "schedule.state.*";
 pub const SCHEDULE_WAKES: &str = "schedule.wake.*";
 pub const SUMMARIES: &str = "sum.>";
 pub const CHECKPOINTS: &str = "checkpoint.*.*";
+pub const ENGINE_STATES: &str = "state.>";
 pub const HEARTBEATS: &str = "worker.*.*";
 pub const WORKER_PING: &str = "worker-ping";
 pub const CANCELS: &str = "cancel.*";
@@ -71,6 +73,11 @@ pub fn timers_of(id: &ExecutionId) -> String {
 
 pub fn checkpoints(id: &ExecutionId, stage: &StageId) -> String {
     format!("checkpoint.{id}.{stage}")
+}
+
+/// `digest` is of the key.
+pub fn engine_state(engine: &EngineName, digest: &str) -> String {
+    format!("state.{engine}.{digest}")
 }
 
 pub fn live(id: &ExecutionId) -> String {

@@ -59,6 +59,13 @@ pub struct Options {
     /// How many bytes all checkpoints together may take; NATS reserves them, the oldest make room for new ones
     #[arg(long, env = "MAHAVISHNU_CHECKPOINT_BYTES", default_value_t = 1 << 30)]
     pub checkpoint_bytes: u64,
+    /// How long what engines keep beyond their stages, such as sessions and vectors of documents, stays after it was
+    /// last written
+    #[arg(long, env = "MAHAVISHNU_STATE_AGE", default_value = "90days", value_parser = humantime::parse_duration)]
+    pub state_age: Duration,
+    /// How many bytes all of that may take together; NATS reserves them, the oldest makes room for new
+    #[arg(long, env = "MAHAVISHNU_STATE_BYTES", default_value_t = 1 << 30)]
+    pub state_bytes: u64,
     /// A file that registers further engines
     #[arg(long, env = "MAHAVISHNU_ENGINES")]
     pub engines: Option<PathBuf>,
@@ -117,6 +124,8 @@ pub async fn run(
         replicas: options.replicas,
         checkpoint_age: options.checkpoint_age,
         checkpoint_bytes: options.checkpoint_bytes,
+        state_age: options.state_age,
+        state_bytes: options.state_bytes,
         ..mahavishnu_bus::Options::new(options.nats, "mahavishnu-coordinator")
     })
     .await

@@ -250,7 +250,8 @@ impl Attempt<'_> {
             return died(&error.to_string());
         }
         let deadline = time_left.map(|left| Instant::now() + left);
-        let calls = Calls::new(self.context.bus.clone(), self.delivery.execution.clone(), self.origin());
+        let (bus, engine) = (self.context.bus.clone(), self.context.queue.engine.clone());
+        let calls = Calls::new(bus, engine, self.delivery.execution.clone(), self.origin());
         let mut talk = Talk { calls, progress: 0 };
         let mut leaked = pin!(memory::exceeded(connection.process(), self.context.memory));
         loop {

@@ -1,4 +1,5 @@
-//! What an engine host asks its worker during an attempt: conditions, and the stage's checkpoints.
+//! What an engine host asks its worker during an attempt: conditions, the stage's checkpoints, and what its engine keeps
+//! beyond stages.
 //!
 //! Invariant: a host reaches the checkpoints of its own stage and no others, and none at all once a later attempt
 //! or delivery has them.
@@ -10,7 +11,7 @@ use mahavishnu_bus::Bus;
 use mahavishnu_bus::checkpoints::{Checkpoints, Entry, Key};
 use mahavishnu_core::execution::Origin;
 use mahavishnu_core::expression::Expression;
-use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::id::{EngineName, ExecutionId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -20,6 +21,7 @@ use crate::host::frame::CallError;
 /// The calls of one attempt.
 pub struct Calls {
     bus: Bus,
+    engine: EngineName,
     execution: ExecutionId,
     origin: Origin,
     checkpoints: Option<Checkpoints>,
@@ -34,8 +36,8 @@ pub enum Refusal {
 }
 
 impl Calls {
-    pub const fn new(bus: Bus, execution: ExecutionId, origin: Origin) -> Self {
-        Self { bus, execution, origin, checkpoints: None }
+    pub const fn new(bus: Bus, engine: EngineName, execution: ExecutionId, origin: Origin) -> Self {
+        Self { bus, engine, execution, origin, checkpoints: None }
     }
 
     /// Answers one call.
@@ -54,8 +56,20 @@ impl Calls {
                 self.opened()?.delete(&positions).await.map_err(refused)?;
                 Ok(Value::Null)
             }
+            "state_read" => self.read_state(read(params)?).await,
+            "state_write" => self.write_state(read(params)?).await,
             _ => Err(error("UNKNOWN_METHOD", format!("no method {method:?}"))),
         }
+    }
+
+    async fn read_state(&self, StateKey { key }: StateKey) -> Result<Value, Refusal> {
+        let state = self.bus.read_state(&self.engine, &key).await.map_err(|failed| state_refused(&failed))?;
+        Ok(json!({"revision": state.revision, "body": state.body.map(|body| BASE64_STANDARD.encode(body))}))
+    }
+
+    async fn write_state(&self, StateWrite { key, body, revision }: StateWrite) -> Result<Value, Refusal> {
+        let written = self.bus.write_state(&self.engine, &key, decoded(&body)?, revision).await;
+        Ok(json!({"revision": written.map_err(|failed| state_refused(&failed))?}))
     }
 
     async fn open(&mut self) -> Result<Value, Refusal> {
@@ -66,9 +80,7 @@ impl Calls {
     }
 
     async fn save(&mut self, record: Save) -> Result<Value, Refusal> {
-        let body = BASE64_STANDARD
-            .decode(&record.body)
-            .map_err(|_| error("INVALID_PARAMS", "the body is not base64".to_owned()))?;
+        let body = decoded(&record.body)?;
         let view = Bytes::from(Value::Object(record.view).to_string());
         let key = Key {
             thread: record.thread,
@@ -77,7 +89,7 @@ impl Calls {
             parent_id: record.parent,
             task_id: record.task,
         };
-        let position = self.opened()?.save(key, view, body.into()).await.map_err(refused)?;
+        let position = self.opened()?.save(key, view, body).await.map_err(refused)?;
         Ok(json!({"position": position}))
     }
 
@@ -119,6 +131,18 @@ struct Positions {
     positions: Vec<u64>,
 }
 
+#[derive(Deserialize)]
+struct StateKey {
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct StateWrite {
+    key: String,
+    body: String,
+    revision: Option<u64>,
+}
+
 fn evaluate(Evaluate { expression, variables }: Evaluate) -> Result<Value, Refusal> {
     Expression::parse(&expression)
         .and_then(|parsed| parsed.evaluate(&variables))
@@ -143,6 +167,11 @@ fn read<T: DeserializeOwned>(params: Value) -> Result<T, Refusal> {
     serde_json::from_value(params).map_err(|invalid| error("INVALID_PARAMS", invalid.to_string()))
 }
 
+fn decoded(body: &str) -> Result<Bytes, Refusal> {
+    let decoded = BASE64_STANDARD.decode(body);
+    decoded.map(Bytes::from).map_err(|_| error("INVALID_PARAMS", "the body is not base64".to_owned()))
+}
+
 const fn error(reason: &'static str, message: String) -> Refusal {
     Refusal::Error(CallError { reason, message, retryable: false })
 }
@@ -156,5 +185,18 @@ fn refused(failed: mahavishnu_bus::Error) -> Refusal {
         Error::NotFound => error("CHECKPOINT_NOT_FOUND", message),
         Error::Unreadable(_) => error("CHECKPOINT_UNREADABLE", message),
         _ => Refusal::Error(CallError { reason: "CHECKPOINTS_UNAVAILABLE", message, retryable: true }),
+    }
+}
+
+fn state_refused(failed: &mahavishnu_bus::Error) -> Refusal {
+    use mahavishnu_bus::Error;
+    match failed {
+        Error::Conflict => error("STATE_CONFLICT", "somebody else wrote it meanwhile".to_owned()),
+        Error::TooLarge { .. } => error("STATE_TOO_LARGE", format!("engine state: {failed}")),
+        Error::Unreadable(_) => error("STATE_UNREADABLE", format!("engine state: {failed}")),
+        _ => {
+            let message = format!("engine state: {failed}");
+            Refusal::Error(CallError { reason: "STATE_UNAVAILABLE", message, retryable: true })
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`runtime`] | slots, heartbeats, cancellation, drain |
 //! | [`attempt`] | one delivery of one task, from lease to stored result |
-//! | [`calls`] | what a host asks during an attempt: conditions, checkpoints |
+//! | [`calls`] | what a host asks during an attempt: conditions, checkpoints, engine state |
 //! | [`host`] | the engine host: start, supervise, open attempts |
 //! | [`documents`] | puts what a task names in `docs` where the host can read it |
 //! | [`memory`] | the ceiling of an attempt's process |

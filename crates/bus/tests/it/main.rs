@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod checkpoints;
+mod engine_state;
 mod log;
 mod outage;
 mod schedules;

@@ -43,6 +43,8 @@ impl Coordinator {
         let options = Options {
             checkpoint_age: std::time::Duration::from_secs(3600),
             checkpoint_bytes: 1 << 26,
+            state_age: std::time::Duration::from_secs(3600),
+            state_bytes: 1 << 26,
             durability: mahavishnu_coordinator::Durability::Power,
             retention,
             listen: "127.0.0.1:0".parse().unwrap(),

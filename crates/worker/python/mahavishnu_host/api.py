@@ -68,6 +68,15 @@ class Model:
 
 
 @dataclass(frozen=True)
+class State:
+    """What this engine keeps under a key. `revision` is 0 where nothing stands; `body` is None also where it was too old to
+    be kept."""
+
+    revision: int = 0
+    body: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
     """What a person answered."""
 
@@ -159,6 +168,18 @@ class Link(ABC):
     async def evaluate(self, expression: str, variables: Mapping[str, Any]) -> Any:
         """The value of a CEL expression, a missing key being null. Raises `StageError` when it has none."""
         return await self.call("evaluate", {"expression": expression, "variables": variables})
+
+    async def read_state(self, key: str) -> State:
+        """What this engine keeps under `key` beyond its stages, the same on every worker of it."""
+        kept = await self.call("state_read", {"key": key})
+        return State(kept["revision"], None if kept["body"] is None else base64.b64decode(kept["body"]))
+
+    async def write_state(self, key: str, body: bytes, revision: int | None = None) -> int:
+        """Keeps `body` under `key`; the new revision. With `revision` only if that is still the last one, else
+        `StageError` with `STATE_CONFLICT`."""
+        given: dict[str, Any] = {"key": key, "body": base64.b64encode(body).decode("ascii")}
+        written = await self.call("state_write", given if revision is None else given | {"revision": revision})
+        return int(written["revision"])
 
 
 def read_model(members: Mapping[str, Any]) -> Model:

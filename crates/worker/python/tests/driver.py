@@ -80,14 +80,33 @@ class Checkpoints:
         return None
 
 
+class States:
+    """What engines keep beyond their stages; the real store is the worker's."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, Any]] = {}
+        self.last = 0
+
+    def answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        known = self.kept.get(params["key"], {"revision": 0, "body": None})
+        if method == "state_read":
+            return {"result": known}
+        if params.get("revision", known["revision"]) != known["revision"]:
+            return {"error": {"reason": "STATE_CONFLICT", "message": "somebody else wrote it meanwhile"}}
+        self.last += 1
+        self.kept[params["key"]] = {"revision": self.last, "body": params["body"]}
+        return {"result": {"revision": self.last}}
+
+
 class Attempt:
     """One attempt as the worker sees it. `cel` maps expressions to functions of the variables, `models` what an agent
     may name to models."""
 
     def __init__(
-        self, connection: Connection, pid: int, cel: dict[str, Callable[[Any], Any]], stages: dict[Any, Checkpoints]
+        self, connection: Connection, pid: int, cel: dict[str, Callable[[Any], Any]], stages: dict[Any, Checkpoints],
+        states: States,
     ) -> None:
-        self.connection, self.pid, self.cel, self.stages = connection, pid, cel, stages
+        self.connection, self.pid, self.cel, self.stages, self.states = connection, pid, cel, stages, states
         self.models: dict[str, dict[str, Any]] = {}
         self.frames: list[dict[str, Any]] = []
         self._arrived: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -148,6 +167,9 @@ class Attempt:
             result = store.answer(call["method"], params, turn)
             await self.connection.send({"t": "reply", "id": call["id"], "result": result})
             return
+        if call["method"].startswith("state_"):
+            await self.connection.send({"t": "reply", "id": call["id"], **self.states.answer(call["method"], params)})
+            return
         try:
             if call["method"] == "model":
                 result = self.models[params["name"]]
@@ -169,6 +191,8 @@ class Host:
         self.exited: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         #: Checkpoints by execution and stage. Put aside, they go on in another host.
         self.stages: dict[Any, Checkpoints] = {}
+        #: What the engine keeps. That of another host makes both workers of one engine.
+        self.states = States()
         self._last = 0
         self._exits = asyncio.ensure_future(self._read_exits())
 
@@ -178,7 +202,7 @@ class Host:
         self.waiting[token] = asyncio.get_running_loop().create_future()
         await self.server.send({"t": "open", "token": token})
         connection, pid = await asyncio.wait_for(self.waiting[token], PATIENCE)
-        return Attempt(connection, pid, cel or {}, self.stages)
+        return Attempt(connection, pid, cel or {}, self.stages, self.states)
 
     async def run(
         self, cel: dict[str, Callable[[Any], Any]] | None = None, models: dict[str, dict[str, Any]] | None = None, **task: Any

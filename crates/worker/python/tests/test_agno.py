@@ -118,17 +118,19 @@ class Scripted(unittest.IsolatedAsyncioTestCase):
 
 
 class _scripted:
-    """Answers chat completions with tool calls in order, a list of them being one answer, then with `finished`; or never."""
+    """Answers chat completions with tool calls in order, a list of them being one answer, then with `finished`; with `hang` only when it is let go."""
 
     def __init__(self, calls, hang=False):
         script, requests, release = iter(calls), [], threading.Event()
-        self.requests, self._release = requests, release
+        self.requests, self._release, self._over = requests, release, False
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
                 if hang:
                     release.wait()
+                if server._over:
                     return
                 call = next(script, None)
                 delta = {"role": "assistant", "content": "finished"}
@@ -158,7 +160,11 @@ class _scripted:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{self._server.server_port}/v1", self.requests
 
+    def let_go(self):
+        self._release.set()
+
     def __exit__(self, *exception):
+        self._over = True
         self._release.set()
         self._server.shutdown()
         self._server.server_close()

@@ -170,8 +170,33 @@ class Sessions(Agno):
             said = [message["content"] for message in self.requests[0]["messages"] if message["role"] == "user"]
             self.assertEqual(len(said), 2 if told else 1)
             self.assertIn("heron", said[0])
+        task = {"agents": ["tester"], "task": "What was the word?", "session": "harbour"}
+        with tempfile.TemporaryDirectory() as elsewhere:
+            with _scripted([]) as (url, self.requests):
+                await self.host.run(task=task, **{**self.given(url), "data": elsewhere}, execution="e-elsewhere")
+        said = [message["content"] for message in self.requests[0]["messages"] if message["role"] == "user"]
+        self.assertEqual(len(said), 3, "another machine knows both runs")
         _, ended = await self.run_task({"agents": ["tester"], "session": " "}, [])
         self.assertEqual((ended["reason"], ended["field"]), ("TASK_INVALID", "session"))
+
+
+    async def test_two_machines_at_once_lose_no_run(self):
+        def task(word: str) -> dict:
+            return {"agents": ["tester"], "task": f"The word is {word}.", "session": "mill"}
+
+        server = _scripted([], hang=True)
+        with tempfile.TemporaryDirectory() as elsewhere, server as (url, requests):
+            slow = await self.host.open()
+            await slow.start(task=task("heron"), **{**self.given(url), "data": elsewhere}, execution="slow")
+            await wait_for(lambda: requests, 30, "the model is asked")
+            await self.run_task(task("otter"), [], execution="quick")
+            server.let_go()
+            ended = await slow.last()
+        self.assertEqual(ended["t"], "done", ended)
+        await self.run_task(task("what?"), [], execution="later")
+        said = " ".join(message["content"] for message in self.requests[0]["messages"] if message["role"] == "user")
+        self.assertIn("heron", said)
+        self.assertIn("otter", said)
 
 
 class Catalogue(Agno):

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -97,7 +98,12 @@ class Proofs(Engine):
         await first.until(lambda frame: frame["t"] == "progress" and frame["name"] == "log2.txt")
         os.kill(first.pid, signal.SIGKILL)
         await self.host.exit_of(first)
-        _, output = await self.output(task=task, documents=documents, delivery=2)
+        # The other is on another machine: it has the engine's state and not this directory.
+        with tempfile.TemporaryDirectory() as elsewhere:
+            _, output = await self.output(task=task, documents=documents, data=elsewhere, delivery=2)
+            vectors = Path(self.data, "vectors")
+            for file in vectors.glob("*.npz"):
+                self.assertEqual(Path(elsewhere, "vectors", file.name).read_bytes(), file.read_bytes())
         kept = [entry["name"] for entry in output["documents"] if entry["kept"]]
         self.assertEqual(kept[:3], ["log0.txt", "log1.txt", "log2.txt"])
         self.assertLess(len(kept), 12)

@@ -49,6 +49,10 @@ class Server:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
 
+    @classmethod
+    def delete(cls, path: str) -> None:
+        urllib.request.urlopen(urllib.request.Request(f"{cls.url}{path}", method="DELETE"), timeout=20).close()
+
 
 def spawn(*options: str) -> tuple[subprocess.Popen, dict]:
     process = subprocess.Popen(

@@ -74,6 +74,14 @@ class Resumed(Engine):
         runs = Server.post("/flow_runs/filter", {"flow_runs": {"tags": {"all_": [f"execution:{execution}"]}}})
         return [run["state"]["name"] for run in runs]
 
+    async def elsewhere(self) -> str:
+        """From here on, a worker on another machine: it has the checkpoints of the stages, and no file."""
+        stages, directory = self.host.stages, tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        await self.start(PREFECT_HOME=directory)
+        self.host.stages = stages
+        return directory
+
     async def test_a_killed_graph_goes_on_with_what_was_finished(self):
         project = self.project("sources: {}\n", mine=KILLED)
         steps = {"first": {"python": "mine.py:first"}, "second": {"python": "mine.py:second", "needs": ["first"]}}
@@ -86,14 +94,24 @@ class Resumed(Engine):
         self.assertIn(("first", "Cached"), states)
         self.assertEqual(self.flow_runs("e-killed"), ["Completed"])
         self.assertEqual(list(Path(self.data, "work").iterdir()), [])
-        # Another execution has a cache of its own.
+        # Another execution has a cache of its own; another machine knows this one's.
+        data = await self.elsewhere()
+        _, output = await self.output(task, project=project, execution="e-killed", attempt=3, data=data)
+        self.assertEqual((output["tasks"]["first"], log.read_text()), ([{"n": 7}], "x"))
         _, output = await self.output(task, project=project, execution="e-other")
         self.assertEqual(log.read_text(), "xx")
 
     async def test_a_killed_flow_of_the_user_goes_on(self):
         project = self.project("sources: {}\n", mine=KILLED)
-        log = await self.killed({"flow": "mine.py:both"}, project, "e-flow")
-        _, output = await self.output({"flow": "mine.py:both"}, project=project, execution="e-flow", delivery=2)
+        task = {"flow": "mine.py:both"}
+        log = await self.killed(task, project, "e-flow")
+        _, output = await self.output(task, project=project, execution="e-flow", delivery=2)
+        self.assertEqual((output["answer"], log.read_text()), (42, "x"))
+        self.assertEqual(self.flow_runs("e-flow"), ["Completed"])
+        # On another machine, whose server does not know the run.
+        Server.delete(f"/flow_runs/{output['flow_run']['id']}")
+        data = await self.elsewhere()
+        _, output = await self.output(task, project=project, execution="e-flow", delivery=3, data=data)
         self.assertEqual((output["answer"], log.read_text()), (42, "x"))
         self.assertEqual(self.flow_runs("e-flow"), ["Completed"])
 
@@ -110,7 +128,10 @@ class Resumed(Engine):
             await self.host.exit_of(attempt)
             task["transform"].pop("slow")
             _, output = await self.output(task, attempt=2, **execution)
-        self.assertEqual((seen, output["loaded"]), (["/rates"], 2))
+            self.assertEqual((seen, output["loaded"]), (["/rates"], 2))
+            execution["data"] = await self.elsewhere()
+            _, again = await self.output(task, attempt=3, **execution)
+        self.assertEqual((seen, again["schema"], again["sample"]), (["/rates"], output["schema"], output["sample"]))
 
     async def test_the_same_as_the_plain_library(self):
         project = self.project("sources: {}\n", mine=test_prefect.FLOWS)

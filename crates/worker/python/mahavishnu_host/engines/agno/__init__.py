@@ -70,7 +70,7 @@ async def run(task: Task, link: Link) -> dict[str, Any]:
     runnable, names = await _runnable(task, link)
     caught = failure.watch()
     report = _Report(link)
-    async with memory.opened(task) as kept:
+    async with memory.opened(task, link) as kept:
         kept.give(runnable)
         final, decided = None, {}
         async for event in await _events(runnable, task, kept, decided):

@@ -1,9 +1,10 @@
 """What a run leaves behind: the session that later runs remember, and the state in which a run waits for people.
 
-A session is a directory of its own with Agno's JSON files; one run at a time works in it. A run without a session has
-such a directory for as long as it lasts.
+A session is Agno's JSON files, in the engine's state, so that all workers know it. A run works on a copy of them in a
+directory, where one run of this machine is at a time; what a run elsewhere wrote meanwhile is merged, row by row. A run
+without a session has such a directory for as long as it lasts.
 
-Invariant: a run that waits goes on from its checkpoint alone, on any machine.
+Invariants: a run that waits goes on from its checkpoint alone, on any machine; no run of a session is lost to another one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 
 from agno.db.json import JsonDb
 
-from ...api import Approval, Decision, Paused, StageError, Task
+from ...api import Approval, Decision, Link, Paused, State, StageError, Task
+from . import tables
 
 #: Runs of a session that a later one is shown.
 REMEMBERED = 5
@@ -52,7 +54,7 @@ class Waiting:
     """A run that waits: its id, its files, and what was decided so far by requirement."""
 
     run_id: str
-    files: dict[str, str]
+    files: tables.Files
     decided: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -60,14 +62,12 @@ class Waiting:
         return cls(**json.loads(checkpoint))
 
     def restore(self, memory: Memory) -> None:
-        """Writes the files where they are missing, as on another machine."""
-        for name, content in self.files.items():
-            if not (memory.directory / name).exists():
-                (memory.directory / name).write_text(content, "utf-8")
+        """Puts back what is missing, as on another machine."""
+        tables.write(memory.directory, tables.merge(self.files, tables.read(memory.directory)))
 
 
 @asynccontextmanager
-async def opened(task: Task) -> AsyncIterator[Memory]:
+async def opened(task: Task, link: Link) -> AsyncIterator[Memory]:
     """The session that the task names, when nobody else is in it; or one for this run only."""
     name = task.task.get("session")
     if name is None:
@@ -88,7 +88,45 @@ async def opened(task: Task) -> AsyncIterator[Memory]:
                 break
             except BlockingIOError:
                 await asyncio.sleep(_TURN)
-        yield Memory(name, directory, True)
+        shared = _Shared(link, f"sessions/{name}", directory)
+        await shared.fetch()
+        try:
+            yield Memory(name, directory, True)
+        except Exception:  # a pause too; a run that is cancelled leaves nothing
+            await shared.store()
+            raise
+        await shared.store()
+
+
+class _Shared:
+    """A session's files as all workers of the engine have them."""
+
+    def __init__(self, link: Link, key: str, directory: Path) -> None:
+        self._link, self._key, self._directory = link, key, directory
+        self._state = State()
+
+    async def fetch(self) -> None:
+        """Puts the files into the directory; what is there stays when nobody has any."""
+        self._state = await self._link.read_state(self._key)
+        if self._state.body is not None:
+            tables.write(self._directory, json.loads(self._state.body))
+
+    async def store(self) -> None:
+        """Gives the files to all, with what others wrote meanwhile."""
+        while True:
+            files = tables.newest(tables.read(self._directory))
+            body = json.dumps(files).encode()
+            if body == self._state.body:
+                return
+            try:
+                await self._link.write_state(self._key, body, self._state.revision)
+                return
+            except StageError as error:
+                if error.reason != "STATE_CONFLICT":
+                    raise
+            self._state = await self._link.read_state(self._key)
+            if self._state.body is not None:
+                tables.write(self._directory, tables.merge(json.loads(self._state.body), files))
 
 
 def pause(final: Any, memory: Memory, decided: dict[str, dict[str, Any]]) -> Paused:
@@ -106,8 +144,7 @@ def pause(final: Any, memory: Memory, decided: dict[str, dict[str, Any]]) -> Pau
         if requirement.needs_user_input:
             wanted = requirement.user_input_schema or []
             payload["values"] = {f.name: f.description or "" for f in wanted if f.value is None}
-        files = {path.name: path.read_text("utf-8") for path in memory.directory.glob("*.json")}
-        checkpoint = Waiting(final.run_id, files, decided)
+        checkpoint = Waiting(final.run_id, tables.read(memory.directory), decided)
         question = Approval(requirement.id, f"{tool.tool_name}?", payload)
         return Paused([question], json.dumps(checkpoint.__dict__).encode())
     raise StageError("PAUSE_UNSUPPORTED", "the run waits without saying for what")

@@ -113,7 +113,7 @@ async def _answers(
     store = Path(task.data) / "vectors"
     nodes = []
     for name, path in named:
-        found, _ = await asyncio.to_thread(indexed, name, path, store)
+        found, _ = await indexed(link, name, path, store)
         nodes += found
     answers = []
     for question in asked:

@@ -32,7 +32,7 @@ async def answer_query(task: Task, link: Link) -> dict[str, Any]:
     for name, path in named:
         entry: dict[str, Any]
         try:
-            found, kept = await asyncio.to_thread(indexed, name, path, store)
+            found, kept = await indexed(link, name, path, store)
             found = [node for node in found if wanted.takes_page(node.metadata["page"])]
             entry = {"name": name, "passages": len(found), "kept": kept}
             nodes += found

@@ -1,14 +1,16 @@
 """Passages of documents, their vectors kept by content, and hybrid retrieval over them.
 
-A file's passages and vectors are kept under the digest of its bytes, so an index over many files only embeds
-what is new, whoever asks, and never serves what a changed file used to say.
+A file's passages and vectors are kept under the digest of its bytes, on this machine and for all workers of the engine, so
+an index over many files only embeds what is new, whoever asks, and never serves what a changed file used to say.
 
 Invariant: every passage knows its file and page; a score lies between 0 and 1.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -24,6 +26,7 @@ from llama_index.core.schema import Document as LlamaDocument
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.retrievers.bm25 import BM25Retriever
 
+from ...api import Link, StageError
 from .documents import Document, read
 from .embedding import MODEL, MiniLM, embed
 
@@ -95,22 +98,60 @@ def passages(document: Document) -> list[TextNode]:
     return splitter.get_nodes_from_documents(pages)[:MAX_PASSAGES]  # type: ignore[return-value]
 
 
-def indexed(name: str, path: Path, store: Path) -> tuple[list[TextNode], bool]:
-    """The passages of a file with their vectors, and whether `store` had them. Raises `DocumentError`."""
+async def indexed(link: Link, name: str, path: Path, store: Path) -> tuple[list[TextNode], bool]:
+    """The passages of a file with their vectors, and whether they were kept: in `store`, or by another worker. Raises
+    `DocumentError`."""
+    digest = await asyncio.to_thread(_digest, name, path)
+    kept = store / f"{digest}.npz"
+    nodes = await asyncio.to_thread(_load, kept, name)
+    if nodes is not None:
+        return nodes, True
+    if (body := await _shared(link, digest)) is not None:
+        await asyncio.to_thread(_keep, kept, body)
+        nodes = await asyncio.to_thread(_load, kept, name)
+    if nodes is not None:
+        return nodes, True
+    nodes, body = await asyncio.to_thread(_made, name, path)
+    await asyncio.to_thread(_keep, kept, body)
+    await _share(link, digest, body)
+    return nodes, False
+
+
+def _digest(name: str, path: Path) -> str:
     digest = hashlib.sha256(f"{_FORMAT}/{Path(name).suffix.lower()}/".encode())
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
-    kept = store / f"{digest.hexdigest()}.npz"
-    nodes = _load(kept, name)
-    if nodes is not None:
-        return nodes, True
+    return digest.hexdigest()
+
+
+def _made(name: str, path: Path) -> tuple[list[TextNode], bytes]:
+    """The passages with their vectors, and the form in which they are kept."""
     nodes = passages(read(name, path))
     vectors = embed([node.get_content() for node in nodes])
     for node, vector in zip(nodes, vectors):
         node.embedding = vector.tolist()
-    _keep(kept, nodes, vectors)
-    return nodes, False
+    texts = json.dumps([[node.metadata["page"], node.get_content()] for node in nodes]).encode()
+    body = io.BytesIO()
+    np.savez(body, texts=np.frombuffer(texts, np.uint8), vectors=vectors)
+    return nodes, body.getvalue()
+
+
+async def _shared(link: Link, digest: str) -> bytes | None:
+    """What another worker has made."""
+    try:
+        return (await link.read_state(f"vectors/{digest}")).body
+    except StageError as error:
+        print(f"vectors of other workers cannot be read: {error.message}", flush=True)
+        return None
+
+
+async def _share(link: Link, digest: str, body: bytes) -> None:
+    """Only a saving: without it others make the same."""
+    try:
+        await link.write_state(f"vectors/{digest}", body)
+    except StageError as error:
+        print(f"vectors are not shared: {error.message}", flush=True)
 
 
 def search(nodes: list[TextNode], query: str, top_k: int) -> list[Hit]:
@@ -143,12 +184,11 @@ def _load(kept: Path, name: str) -> list[TextNode] | None:
     ]
 
 
-def _keep(kept: Path, nodes: list[TextNode], vectors: np.ndarray) -> None:
+def _keep(kept: Path, body: bytes) -> None:
     """Writes beside and renames, so that another process never reads a half."""
     kept.parent.mkdir(parents=True, exist_ok=True)
-    texts = json.dumps([[node.metadata["page"], node.get_content()] for node in nodes]).encode()
     with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".part", delete=False) as file:
-        np.savez(file, texts=np.frombuffer(texts, np.uint8), vectors=vectors)
+        file.write(body)
     os.replace(file.name, kept)
     others = sorted(kept.parent.glob("*.npz"), key=_age)
     for old in others[:-_MAX_KEPT]:

@@ -38,7 +38,7 @@ from ...summary import nearest
 from . import flows
 from .catalogue import NAME, chosen
 from .extract import TIMEOUT, extract
-from .kept import caching, workplace
+from .kept import Kept, workplace
 from .shell import run as run_shell
 from .tables import Tables
 
@@ -65,13 +65,13 @@ class Step:
 async def run_dag(task: Task, link: Link) -> dict[str, Any]:
     steps = parse(task.task.get("tasks"))
     sources = chosen(task, required=False)
-    with workplace(task) as work:
-        graph = _Graph(task, link, steps, work)
-        with Tables(work) as tables:
+    async with workplace(task, link) as kept:
+        graph = _Graph(task, link, steps, kept)
+        with Tables(kept.directory) as tables:
             for source in sources:
-                await asyncio.to_thread(extract, source, tables, work)
+                await asyncio.to_thread(extract, source, tables, kept.directory)
             graph.base = {source.name: tables.query(f'SELECT * FROM "{source.name}"', MAX_ROWS) for source in sources}
-        outcome = await flows.execute(graph.flow(), {"tasks": [step.name for step in steps]}, task)
+        outcome = await flows.execute(graph.flow(), {"tasks": [step.name for step in steps]}, task, kept.results)
     return {"tasks": outcome.value, "order": graph.order, "flow_run": outcome.flow_run}
 
 
@@ -125,9 +125,9 @@ def _step(entry: Any, place: str) -> Step:
 class _Graph:
     """The flow of one attempt."""
 
-    def __init__(self, task: Task, link: Link, steps: list[Step], work: Path) -> None:
+    def __init__(self, task: Task, link: Link, steps: list[Step], kept: Kept) -> None:
         self._task = task
-        self._place = work
+        self._kept = kept
         self._steps = steps
         self._hooks = flows.report(link)
         self.base: dict[str, Any] = {}
@@ -160,7 +160,7 @@ class _Graph:
 
     async def _run(self, step: Step, inputs: dict[str, Any]) -> Any:
         what = [step.kind, step.what, step.parameters, inputs]
-        caches = caching(self._task, self._place, step.name, what)
+        caches = self._kept.caching(step.name, what)
 
         @prefect_task(name=step.name, task_run_name=step.name, **caches, **self._hooks)
         async def work() -> Any:

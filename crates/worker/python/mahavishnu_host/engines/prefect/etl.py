@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -24,7 +23,7 @@ from . import flows
 from .catalogue import NAME, Source, chosen
 from .expect import check, expectations
 from .extract import extract
-from .kept import caching, workplace
+from .kept import Kept, workplace
 from .load import Target, load, target
 from .tables import Tables
 
@@ -40,20 +39,23 @@ async def run_etl(task: Task, link: Link) -> dict[str, Any]:
     into = target(task)
     statements = _statements(task)
     wanted = expectations(task)
-    with workplace(task) as work, Tables(work) as tables:
-        whole = _Flow(task, link, tables, work)
-        names = [source.name for source in sources]
-        outcome = await flows.execute(whole.flow(sources, statements, wanted, into), {"sources": names}, task)
+    async with workplace(task, link) as kept:
+        with Tables(kept.directory) as tables:
+            await asyncio.to_thread(kept.restore, tables)
+            whole = _Flow(task, link, tables, kept)
+            flow_of_stage = whole.flow(sources, statements, wanted, into)
+            names = [source.name for source in sources]
+            outcome = await flows.execute(flow_of_stage, {"sources": names}, task, kept.results)
     return {**outcome.value, "flow_run": outcome.flow_run}
 
 
 class _Flow:
     """The steps of one attempt. They share tables, which are no parameters: Prefect would record those."""
 
-    def __init__(self, task: Task, link: Link, tables: Tables, work: Path) -> None:
+    def __init__(self, task: Task, link: Link, tables: Tables, kept: Kept) -> None:
         self._task = task
         self._tables = tables
-        self._work = work
+        self._kept = kept
         self._hooks = flows.report(link)
 
     def flow(
@@ -61,7 +63,7 @@ class _Flow:
     ) -> Any:
         @flow(name=str(self._task.task["type"]), validate_parameters=False, persist_result=False)
         async def etl(sources: list) -> dict[str, Any]:
-            counts = await _all([self._step(f"extract {s.name}", self._extract, s, kept=s.options) for s in chosen])
+            counts = await _all([self._step(f"extract {s.name}", self._extract, s, kept=s.options, table=s.name) for s in chosen])
             rows = dict(zip(sources, counts))
             loading = list(rows)
             if statements:
@@ -87,12 +89,12 @@ class _Flow:
 
         return etl
 
-    async def _step(self, name: str, work: Callable[..., Any], *given: Any, kept: Any = None) -> Any:
+    async def _step(self, name: str, work: Callable[..., Any], *given: Any, kept: Any = None, table: str | None = None) -> Any:
         """One task of the flow; its work is done beside the event loop. With `kept`, which says what it depends on,
-        its result is not made twice."""
+        its result is not made twice: on this machine, and on others if all that it makes is `table`."""
         caching_or_not = {"cache_policy": NO_CACHE, "persist_result": False}
         if kept is not None:
-            caching_or_not = caching(self._task, self._work, name, kept)
+            caching_or_not = self._kept.caching(name, kept, here_only=table is None)
 
         @prefect_task(
             name=name.split(" ")[0],
@@ -105,7 +107,10 @@ class _Flow:
         )
         async def step() -> Any:
             try:
-                return await asyncio.to_thread(work, *given)
+                result = await asyncio.to_thread(work, *given)
+                if table is not None:
+                    await self._kept.table(self._tables, table, kept)
+                return result
             except asyncio.CancelledError:
                 self._tables.interrupt()
                 raise
@@ -113,7 +118,7 @@ class _Flow:
         return await step()
 
     def _extract(self, source: Source) -> int:
-        return extract(source, self._tables, self._work)
+        return extract(source, self._tables, self._kept.directory)
 
     def _transform(self, statements: dict[str, str]) -> dict[str, int]:
         self._tables.seal()

@@ -10,6 +10,7 @@ Prefect could not tell its server when the flow ended is flushed before the atte
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,13 @@ from typing import Any
 
 import httpx
 from prefect import Flow
+from prefect.cache_policies import RunId
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.filesystems import WritableFileSystem
 from prefect.flow_engine import run_flow_async, run_flow_sync
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -38,6 +41,20 @@ SERVER_WAIT = 15.0
 FLUSH_WAIT = 5.0
 
 
+#: The stages of the flow runs that are under way. Cache keys with the run in them, as is Prefect's default, name the stage
+#: instead, so that they hold on a machine whose server knows nothing of the run.
+_RUNS: dict[str, str] = {}
+_run_of = RunId.compute_key
+
+
+def _stage_of(policy: RunId, *given: Any, **named: Any) -> str | None:
+    run = _run_of(policy, *given, **named)
+    return _RUNS.get(run, run) if run else run
+
+
+RunId.compute_key = _stage_of  # type: ignore[method-assign]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What the flow returned and where Prefect keeps it."""
@@ -46,8 +63,10 @@ class Outcome:
     flow_run: dict[str, Any]
 
 
-async def execute(flow: Flow[..., Any], parameters: dict[str, Any], task: Task, after: Any = None) -> Outcome:
-    """The flow's result. `after` is called with the id of the flow run before the flow starts."""
+async def execute(
+    flow: Flow[..., Any], parameters: dict[str, Any], task: Task, results: WritableFileSystem | None, after: Any = None
+) -> Outcome:
+    """The flow's result. `results` is where it keeps those of its tasks, unless they say otherwise. `after` is called with the id of the flow run before the flow starts."""
     with _unavailable():
         stop_heartbeat()
         api_url()  # before there is a client: that one would start a server
@@ -62,6 +81,10 @@ async def execute(flow: Flow[..., Any], parameters: dict[str, Any], task: Task, 
                 )
         if after is not None:
             await after(flow_run.id)
+        if flow.result_storage is None:
+            flow = copy.copy(flow)  # the user's own is not ours to change
+            flow.result_storage = results
+        _RUNS[str(flow_run.id)] = f"{task.execution}:{task.stage}"
         try:
             if flow.isasync:
                 value = await run_flow_async(flow, flow_run=flow_run, parameters=parameters)
@@ -70,6 +93,7 @@ async def execute(flow: Flow[..., Any], parameters: dict[str, Any], task: Task, 
         except Exception as error:
             raise _failure(error) from error
         finally:
+            _RUNS.pop(str(flow_run.id), None)
             await _flush()
     return Outcome(value, {"id": str(flow_run.id), "name": flow_run.name, "url": url_for(flow_run)})
 

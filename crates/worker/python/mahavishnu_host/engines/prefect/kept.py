@@ -1,39 +1,149 @@
-"""What a stage has finished, kept on this machine for the attempt that goes on after it was killed.
+"""What a stage has finished, for the attempt that goes on after it was killed, on this machine or another one.
 
-A directory for each stage of an execution holds the tables and, by Prefect's own result persistence, the values of
-finished tasks. Their cache keys name execution, stage, task and what the task does, so nothing else is ever served.
+By Prefect's own result persistence the values of finished tasks are files; each is stored as a checkpoint of the stage as
+well, and so is each extracted table of some size. An attempt on a machine that lacks them puts them back first. The cache keys of
+declared tasks name execution, stage, task and what the task does, so nothing else is ever served.
 
-Invariant: what is kept goes when the stage has succeeded or failed for good; what nobody came back for, after a week.
+Invariant: what is kept of a declared task goes when the stage has succeeded or failed for good; what nobody came back for,
+after a week. Results of the user's own flows stay where Prefect keeps them, as other runs may use them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from ...api import Task
+from prefect._internal.compatibility.async_dispatch import async_dispatch
+from prefect.filesystems import LocalFileSystem
+from pydantic import PrivateAttr
+
+from ...api import Link, StageError, Task
 from ...failures import is_retryable
+from .tables import Tables
 
 #: Seconds after which nobody comes back.
 ABANDONED = 7 * 24 * 3600.0
+#: Bytes of a packed table that goes to other machines; a larger one is extracted again there.
+MAX_TABLE = 16 * 1024 * 1024
+#: Under which checkpoint all of this is.
+_CHECKPOINT = "finished"
 
 
-@contextmanager
-def workplace(task: Task) -> Iterator[Path]:
-    """The stage's directory."""
+class Results(LocalFileSystem):
+    """Prefect's files of results, each of which is a checkpoint too."""
+
+    _block_type_name = "Mahavishnu results"
+    _block_type_slug = "mahavishnu-results"
+    _kept: Kept = PrivateAttr()
+    _loop: asyncio.AbstractEventLoop = PrivateAttr()
+
+    @classmethod
+    def of(cls, kept: Kept, directory: Path) -> Results:
+        """To be called on the attempt's event loop."""
+        results = cls(basepath=str(directory))
+        results._kept, results._loop = kept, asyncio.get_running_loop()
+        return results
+
+    async def awrite_path(self, path: str, content: bytes) -> str:
+        written = await super().awrite_path(path, content)
+        await asyncio.wrap_future(self._store(written, content))
+        return written
+
+    @async_dispatch(awrite_path)
+    def write_path(self, path: str, content: bytes) -> str:
+        written: str = super().write_path(path, content, _sync=True)
+        self._store(written, content).result()
+        return written
+
+    def _store(self, written: str, content: bytes) -> Any:
+        # Flows that are not async run in a thread.
+        name = Path(written).relative_to(Path(self.basepath or ".").resolve()).as_posix()
+        return asyncio.run_coroutine_threadsafe(self._kept.result(name, content), self._loop)
+
+
+class Kept:
+    """The directory of a stage, and what of it other machines have too."""
+
+    def __init__(self, task: Task, link: Link, directory: Path, results: Path) -> None:
+        self.directory = directory
+        self._task, self._link = task, link
+        self._files = {"results": results, "tables": directory / "tables"}
+        self._here_only: set[str] = set()
+        self.results = Results.of(self, results)
+
+    async def fetch(self) -> None:
+        """Puts back what other machines have finished."""
+        opened = await self._link.call("checkpoints_open", {})
+        there = {entry["task"]: entry["position"] for entry in opened["entries"] if entry["checkpoint"] == _CHECKPOINT}
+        for name, position in there.items():
+            kind, _, rest = name.partition("/")
+            path = (self._files[kind] / rest).resolve()
+            if not path.is_relative_to(self._files[kind].resolve()) or path.exists():
+                continue
+            body = base64.b64decode((await self._link.call("checkpoints_read", {"position": position}))["body"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+
+    async def result(self, name: str, content: bytes) -> None:
+        """Stores the result of a task."""
+        if name not in self._here_only:
+            await self._store(f"results/{name}", content)
+
+    async def table(self, tables: Tables, name: str, what: Any) -> None:
+        """Stores a table that was extracted, so that its extract counts as finished on other machines."""
+        packed = await asyncio.to_thread(lambda: zlib.compress(tables.packed(name, self.directory), 1))
+        if len(packed) > MAX_TABLE or not await self._store(f"tables/{name}", packed):
+            self._here_only.add(self._key(f"extract {name}", what))
+
+    def restore(self, tables: Tables) -> None:
+        """The tables that other machines have extracted."""
+        for path in sorted(self._files["tables"].glob("*")):
+            if not tables.has(path.name):
+                tables.unpack(path.name, zlib.decompress(path.read_bytes()), self.directory)
+
+    def caching(self, name: str, what: Any, here_only: bool = False) -> dict[str, Any]:
+        """Options of a Prefect task that is not done again once its result, which is JSON, is kept."""
+        key = self._key(name, what)
+        if here_only:
+            self._here_only.add(key)
+        return {"cache_key_fn": lambda _context, _parameters: key, "persist_result": True, "result_serializer": "json"}
+
+    def _key(self, name: str, what: Any) -> str:
+        given = [self._task.execution, self._task.stage, name, what]
+        return hashlib.sha256(json.dumps(given, default=str).encode()).hexdigest()
+
+    async def _store(self, name: str, content: bytes) -> bool:
+        """Whether other machines have it now. Without that the attempt goes on, and a later one elsewhere does it again."""
+        body = base64.b64encode(content).decode("ascii")
+        record = {"checkpoint": _CHECKPOINT, "task": name, "view": {"bytes": len(content)}, "body": body}
+        try:
+            await self._link.call("checkpoints_save", record)
+        except StageError as error:
+            print(f"{name} is kept on this machine only: {error.message}", flush=True)
+            return False
+        return True
+
+
+@asynccontextmanager
+async def workplace(task: Task, link: Link) -> AsyncIterator[Kept]:
+    """The stage's directory, with what was finished already."""
     parent = Path(task.data) / "work"
     place = parent / f"{task.execution}-{task.stage}"
     place.mkdir(parents=True, exist_ok=True)
     _sweep(parent, place)
+    kept = Kept(task, link, place, place / "results")
     try:
-        yield place
+        await kept.fetch()
+        yield kept
     except (asyncio.CancelledError, GeneratorExit):
         raise  # the lease may be lost, and another process at work here
     except Exception as error:
@@ -44,15 +154,12 @@ def workplace(task: Task) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def caching(task: Task, place: Path, name: str, what: Any) -> dict[str, Any]:
-    """Options of a Prefect task that is not done again once its result, which is JSON, is kept."""
-    digest = hashlib.sha256(json.dumps([task.execution, task.stage, name, what], default=str).encode()).hexdigest()
-    return {
-        "cache_key_fn": lambda _context, _parameters: digest,
-        "persist_result": True,
-        "result_storage": place / "results",
-        "result_serializer": "json",
-    }
+async def own_results(task: Task, link: Link, storage: LocalFileSystem) -> Results:
+    """Where Prefect keeps results on this machine, with those that an attempt elsewhere has left."""
+    directory = Path(storage.basepath or ".").expanduser().resolve()
+    kept = Kept(task, link, directory, directory)
+    await kept.fetch()
+    return kept.results
 
 
 def _sweep(parent: Path, own: Path) -> None:

@@ -12,11 +12,14 @@ from typing import Any
 from prefect import Flow
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter, EventRelatedFilter
+from prefect.filesystems import LocalFileSystem, WritableFileSystem
+from prefect.results import aget_default_result_storage
 
 from ... import references
 from ...api import Link, StageError, Task
 from ...framing import plain
 from . import flows
+from .kept import own_results
 
 #: Seconds to wait for the last states: events take some 0.1 s through the server.
 LAST_EVENTS = 1.5
@@ -37,13 +40,19 @@ async def run_flow(task: Task, link: Link) -> dict[str, Any]:
         raise StageError("TASK_INVALID", f"parameters: {error}"[:1000], field="parameters") from error
     states = _States(link)
     try:
-        outcome = await flows.execute(flow, parameters, task, after=states.watch)
+        outcome = await flows.execute(flow, parameters, task, await _results(task, link), after=states.watch)
         await states.finish()
     finally:
         states.stop()
     result = plain(outcome.value)
     shown = result if isinstance(result, dict) else {"result": result}
     return {**shown, "flow_run": outcome.flow_run}
+
+
+async def _results(task: Task, link: Link) -> WritableFileSystem:
+    """Prefect's own place for results; one on this machine is shared with the machines that may go on."""
+    storage = await aget_default_result_storage()
+    return await own_results(task, link, storage) if type(storage) is LocalFileSystem else storage
 
 
 class _States:

@@ -79,6 +79,36 @@ class Tables:
             self._connection.close()
             self._connection = duckdb.connect(self._place, config=self._config)
 
+    def has(self, name: str) -> bool:
+        return bool(self.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", (name,))[0])
+
+    def packed(self, name: str, directory: Path) -> bytes:
+        """A table as a database of its own, which keeps its types; made in `directory`."""
+        path = directory / f"{name}.packed"
+        path.unlink(missing_ok=True)
+        with self._lock:
+            self._connection.execute(f"ATTACH {text(str(path))} AS packed")
+            try:
+                self._connection.execute(f"CREATE TABLE packed.{quoted(name)} AS SELECT * FROM {quoted(name)}")
+            finally:
+                self._connection.execute("DETACH packed")
+        try:
+            return path.read_bytes()
+        finally:
+            path.unlink()
+
+    def unpack(self, name: str, content: bytes, directory: Path) -> None:
+        """Makes a table of what `packed` gave."""
+        path = directory / f"{name}.packed"
+        path.write_bytes(content)
+        with self._lock:
+            self._connection.execute(f"ATTACH {text(str(path))} AS packed (READ_ONLY)")
+            try:
+                self._connection.execute(f"CREATE TABLE {quoted(name)} AS SELECT * FROM packed.{quoted(name)}")
+            finally:
+                self._connection.execute("DETACH packed")
+        path.unlink()
+
     def execute(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
         """One of our own statements; its first row, if it has any."""
         with self._lock:
