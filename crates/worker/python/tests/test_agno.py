@@ -120,7 +120,7 @@ class Scripted(unittest.IsolatedAsyncioTestCase):
 class _scripted:
     """Answers chat completions with tool calls in order, a list of them being one answer, then with `finished`; with `hang` only when it is let go."""
 
-    def __init__(self, calls, hang=False):
+    def __init__(self, calls, hang=False, hang_after=None):
         script, requests, release = iter(calls), [], threading.Event()
         self.requests, self._release, self._over = requests, release, False
         server = self
@@ -128,7 +128,7 @@ class _scripted:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                if hang:
+                if hang or len(requests) - 1 == hang_after:
                     release.wait()
                 if server._over:
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from .driver import host, interpreter, resumed, wait_for
 from .test_agno import _scripted
 
 AGENTS = '''
+import os
 from pathlib import Path
 from agno.agent import Agent
 from agno.team import Team
@@ -35,8 +37,35 @@ def rhymes(word: str) -> str:
     return {"tide": "pride"}.get(word, "none")
 
 deployer = Agent(name="deployer", tools=[deploy])
+def launch(target: str) -> str:
+    """Launches a target, once."""
+    with LOG.open("a") as log:
+        log.write(target + " ")
+    return f"launched {target} from {os.getpid()}"
+
+async def alaunch(target: str) -> str:
+    """Launches a target, once."""
+    return launch(target)
+
+launcher = Agent(name="launcher", tools=[launch, alaunch])
+fleet = Team(name="fleet", members=[Agent(id="pilot", name="pilot", role="launches", tools=[launch])])
 simple = Agent(name="simple", tools=[rhymes])
 crew = Team(name="crew", members=[Agent(id="hand", name="hand", role="deploys", tools=[deploy])])
+'''
+
+STEPS = '''
+from agno.agent import Agent
+from agno.workflow import Step, Workflow
+from agno.workflow.types import StepInput, StepOutput
+
+def shout(step_input: StepInput) -> StepOutput:
+    return StepOutput(content=str(step_input.previous_step_content).upper())
+
+def fail(step_input: StepInput) -> StepOutput:
+    raise LookupError("the step failed")
+
+talk = Workflow(name="talk", steps=[Step(name="speak", agent=Agent(name="speaker")), shout])
+broken = Workflow(name="broken", steps=[Step(name="fail", executor=fail, max_retries=0)])
 '''
 
 PLAIN = """
@@ -58,13 +87,15 @@ asyncio.run(main())
 
 
 class Agno(unittest.IsolatedAsyncioTestCase):
+    isolation = "process"
+
     async def asyncSetUp(self):
         self.data = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.data)
         self.project = Path(self.data, "project")
         self.project.mkdir()
         (self.project / "agents.py").write_text(AGENTS, "utf-8")
-        context = host("agno")
+        context = host("agno", self.isolation)
         self.host = await context.__aenter__()
         self.addAsyncCleanup(context.__aexit__, None, None, None)
 
@@ -134,6 +165,42 @@ class Confirmation(Agno):
         self.assertEqual([message["role"] for message in self.requests[0]["messages"]][-2:], ["assistant", "tool"])
 
 
+class Repeated(Agno):
+    async def killed(self, task: dict, script: list, asked: int) -> None:
+        """Runs until the model is asked for the last of so many answers, and kills the attempt there."""
+        with _scripted(script, hang_after=len(script)) as (url, requests):
+            attempt = await self.host.open()
+            await attempt.start(task=task, **self.given(url), execution="e-killed")
+            await wait_for(lambda: len(requests) == asked, 30, "the model is asked again")
+            os.kill(attempt.pid, signal.SIGKILL)
+            await self.host.exit_of(attempt)
+
+    async def test_what_a_killed_run_has_called_is_not_called_again(self):
+        script = [("launch", {"target": "kite"}), ("launch", {"target": "kite"}), ("alaunch", {"target": "moon"})]
+        task = {"agent": "agents.py:launcher", "task": "Launch!"}
+        await self.killed(task, script, 4)
+        self.assertEqual(self.deployed(), "kite kite moon ")
+        # The model wants the same, and then another one.
+        again = {"execution": "e-killed", "delivery": 2}
+        attempt, ended = await self.run_task(task, [*script, ("launch", {"target": "kite"})], **again)
+        self.assertEqual(ended["t"], "done", ended)
+        self.assertEqual(self.deployed(), "kite kite moon kite ")
+        results = [f["data"]["result"] for f in attempt.of("progress") if "result" in f["data"]]
+        self.assertNotIn(str(attempt.pid), results[0])
+        self.assertIn(str(attempt.pid), results[3])
+        # Another execution shares nothing with it.
+        await self.run_task(task, script[:1], execution="e-other")
+        self.assertEqual(self.deployed(), "kite kite moon kite kite ")
+
+    async def test_so_in_a_team(self):
+        script = [("delegate_task_to_member", {"member_id": "pilot", "task": "Launch the kite."}), ("launch", {"target": "kite"})]
+        task = {"team": "agents.py:fleet", "task": "Launch!"}
+        await self.killed(task, script, 3)
+        self.assertEqual(self.deployed(), "kite ")
+        _, ended = await self.run_task(task, script, execution="e-killed", delivery=2)
+        self.assertEqual((ended["t"], self.deployed()), ("done", "kite "), ended)
+
+
 class Writing(Agno):
     async def test_writing_is_off_asked_for_or_allowed(self):
         outside = Path(self.data, "outside.txt")
@@ -197,6 +264,38 @@ class Sessions(Agno):
         said = " ".join(message["content"] for message in self.requests[0]["messages"] if message["role"] == "user")
         self.assertIn("heron", said)
         self.assertIn("otter", said)
+
+
+class Steps(Agno):
+    async def test_a_workflow_of_the_user(self):
+        (self.project / "steps.py").write_text(STEPS, "utf-8")
+        attempt, ended = await self.run_task({"agent": "steps.py:talk", "task": "Speak!"}, [])
+        output = ended["output"]
+        self.assertEqual((output["content"], output["agents"], output["ran"]), ("FINISHED", ["speaker"], ["speaker"]))
+        self.assertEqual(output["model"], "scripted")
+        shown = [(f["name"], f["data"]["state"]) for f in attempt.of("progress") if f["kind"] == "task_state"]
+        self.assertEqual(shown, [(name, state) for name in ("speak", "shout") for state in ("started", "completed")])
+        _, ended = await self.run_task({"agent": "steps.py:broken", "task": "Speak!"}, [])
+        self.assertEqual(ended["reason"], "AGENT_FAILED")
+        self.assertIn("the step failed", ended["message"])
+
+
+class Together(Agno):
+    isolation = "shared"
+
+    async def test_in_one_process_sessions_and_calls_stay_with_their_stage(self):
+        for session, told in (("ann", 1), ("ben", 1), ("ann", 2)):
+            task = {"agent": "agents.py:launcher", "task": f"I am {session}.", "session": session}
+            _, ended = await self.run_task(task, [("launch", {"target": "kite"})], execution=f"e-{session}-{told}")
+            self.assertEqual(ended["t"], "done", ended)
+            said = [message["content"] for message in self.requests[0]["messages"] if message["role"] == "user"]
+            self.assertEqual(len(said), told)
+            self.assertTrue(all(session in text for text in said), said)
+        self.assertEqual(self.deployed(), "kite kite kite ")
+        for session, other in (("ann", "ben"), ("ben", "ann")):
+            kept = base64.b64decode(self.host.states.kept[f"sessions/{session}"]["body"]).decode()
+            self.assertIn(f"I am {session}.", kept)
+            self.assertNotIn(f"I am {other}.", kept)
 
 
 class Catalogue(Agno):

@@ -14,6 +14,7 @@ that Agno caught as its cause.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import os
 import time
@@ -30,7 +31,7 @@ from agno.team import Team, TeamMode  # noqa: E402
 from ...api import Link, Model, StageError, Task  # noqa: E402
 from ...references import resolve  # noqa: E402
 from ...summary import nearest, render_context, summarise  # noqa: E402
-from . import catalogue, failure, files, knowledge, memory  # noqa: E402
+from . import calls, catalogue, failure, files, knowledge, memory, steps  # noqa: E402
 
 NAME = "agno"
 PACKAGES = ("agno", "openai")
@@ -70,6 +71,7 @@ async def run(task: Task, link: Link) -> dict[str, Any]:
     runnable, names = await _runnable(task, link)
     caught = failure.watch()
     report = _Report(link)
+    calls.watch(runnable, task, link)
     async with memory.opened(task, link) as kept:
         kept.give(runnable)
         final, decided = None, {}
@@ -80,6 +82,8 @@ async def run(task: Task, link: Link) -> dict[str, Any]:
                 await report.event(event)
         if getattr(getattr(final, "status", None), "value", "") == "PAUSED":
             raise memory.pause(final, kept, decided)
+        if steps.is_workflow(runnable) and report.error is None:
+            return _with_session(task, steps.output(report.whole, names, report.ran, task.model.name if task.model else ""))
         return _output(task, final, report, names, caught)
 
 
@@ -109,6 +113,7 @@ class _Report:
         self._began: dict[Any, float] = {}
         self.ran: list[str] = []
         self.error: Any = None
+        self.whole: Any = None
 
     async def event(self, event: Any) -> None:
         kind = str(event.event).removeprefix("Team")
@@ -130,7 +135,12 @@ class _Report:
             failed = kind == "ToolCallError" or bool(event.tool.tool_call_error)
             data = {"event": "failed" if failed else "completed", "result": summarise(event.tool.result)}
             await self._tool(source, event.tool, data)
-        elif kind in ("RunError", "RunCancelled"):
+        elif kind in ("StepStarted", "StepCompleted"):
+            data = {"state": kind.removeprefix("Step").lower()}
+            await self._link.progress("task_state", str(event.step_name or "step"), data)
+        elif kind in ("WorkflowCompleted", "WorkflowPaused"):
+            self.whole = event
+        elif kind in ("RunError", "RunCancelled", "WorkflowError", "WorkflowCancelled"):
             self.error = event
 
     async def _tool(self, source: str, tool: Any, data: dict[str, Any]) -> None:
@@ -146,9 +156,15 @@ async def _runnable(task: Task, link: Link | None) -> tuple[Any, list[str]]:
             if not hasattr(runnable, "arun"):
                 message = f"{given[form]} is a {type(runnable).__name__}, which is no agent, team or workflow"
                 raise StageError("REFERENCE_INVALID", message, field=form)
+            runnable = copy.copy(runnable)  # in a shared host another attempt may have it too
             if hasattr(runnable, "model") and runnable.model is None:
                 runnable.model = _client(task.require_model())
             members = getattr(runnable, "members", None) or [runnable]
+            if steps.is_workflow(runnable):
+                members = list(steps.workers(runnable))
+                for member in members:
+                    if member.model is None:
+                        member.model = _client(task.require_model())
             return runnable, [str(getattr(member, "name", None) or given[form]) for member in members]
     names = given["agents"]
     if not isinstance(names, list) or not names:
@@ -246,7 +262,7 @@ def _output(task: Task, final: Any, report: _Report, names: list[str], caught: l
     if content is None or isinstance(content, str) and not content.strip():
         raise StageError("EMPTY_ANSWER", "the model answered with nothing")
     metrics = final.metrics
-    return {
+    output = {
         "content": content,
         "agents": names,
         "ran": [name for name in report.ran if name in names],
@@ -255,15 +271,19 @@ def _output(task: Task, final: Any, report: _Report, names: list[str], caught: l
             "input": getattr(metrics, "input_tokens", 0) or 0,
             "output": getattr(metrics, "output_tokens", 0) or 0,
         },
-        **({"session": task.task["session"]} if task.task.get("session") else {}),
     }
+    return _with_session(task, output)
+
+
+def _with_session(task: Task, output: dict[str, Any]) -> dict[str, Any]:
+    return {**output, **({"session": task.task["session"]} if task.task.get("session") else {})}
 
 
 def _failed(event: Any, final: Any, caught: list[BaseException]) -> BaseException:
     """The exception that Agno caught, or what it said of it."""
     if caught:
         return caught[-1]
-    said = getattr(event, "content", None) or getattr(event, "reason", None) or getattr(final, "content", None)
+    said = getattr(event, "error", None) or getattr(event, "content", None) or getattr(event, "reason", None) or getattr(final, "content", None)
     return StageError("AGENT_FAILED", str(said or "the run failed without a reason"))
 
 
