@@ -1,4 +1,4 @@
-//! SIGKILL wherever it hurts: an execution ends rightly all the same, its watcher misses nothing, nobody is left.
+//! SIGKILL, or SIGSTOP, wherever it hurts: an execution ends rightly all the same, its watcher misses nothing, nobody is left.
 //!
 //! A stage of these tests waits in the real engine until the test opens its gate, so every kill hits it in the
 //! middle.
@@ -187,6 +187,31 @@ fn a_killed_workers_stage_is_finished_by_another() {
         assert_eq!(started.len(), 2, "{}", ran.story());
         assert_ne!(started[0]["stage_started"]["worker_id"], started[1]["stage_started"]["worker_id"]);
         assert_eq!(completed["stage_completed"]["worker_id"], started[1]["stage_started"]["worker_id"]);
+    });
+}
+
+#[test]
+fn a_worker_that_was_stopped_for_too_long_gives_up_what_another_has() {
+    test(async {
+        let parts = Parts::new().await;
+        let (_coordinator, address) = parts.coordinator("127.0.0.1:0").await;
+        let workers = [parts.worker("one").await, parts.worker("two").await];
+        let client = parts.client(&address).await;
+        let first = parts.gate.reached(&[]).await;
+        let all = alive().unwrap();
+        let holds =
+            |worker: &&Running| below(&all, worker.pid().unwrap()).iter().any(|process| process.pid == first);
+        let victim = workers.iter().find(holds).expect("a worker holds the stage");
+        let engine: Vec<Process> = all.iter().filter(|process| process.pid == first).cloned().collect();
+        victim.signal(Signal::STOP).unwrap();
+        let second = parts.gate.reached(&[first]).await;
+        victim.signal(Signal::CONT).unwrap();
+        // The gate is closed, so the engine's process ends because its worker ends it.
+        gone(&engine).await;
+        parts.gate.open();
+        let ran = parts.seen(client, &address).await;
+        assert_eq!(ran.output("gate")["state"]["passed"], second, "the second process passed the gate");
+        assert!(ran.events.iter().all(|event| event["stage_failed"].is_null()), "{}", ran.story());
     });
 }
 

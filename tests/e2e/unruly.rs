@@ -106,20 +106,27 @@ fn unruly_code_harms_its_own_attempt_only() {
             gone(process(project, "hang").await).await;
         };
         let deaf = async {
-            let cancel = async {
-                let pid = process(project, "deaf").await;
-                let listed = site.mahavishnu(&["executions", "list", "--label", "case=deaf"]).await;
-                let listed: Value = serde_json::from_str(&listed.out).unwrap();
-                let id = listed["executions"][0]["id"].as_str().unwrap();
-                let cancelled = site.mahavishnu(&["executions", "cancel", id]).await;
-                assert_eq!(cancelled.code, Some(0), "{}", cancelled.err);
-                let began = Instant::now();
-                gone(pid).await;
-                // A second, and another one for a busy machine.
-                assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-            };
-            let (ran, ()) = tokio::join!(site.run(workflow("deaf")), cancel);
-            ran.ended_once("execution_cancelled");
+            // A second; the quickest of three, as the machine has other things to do.
+            let mut quickest = Duration::MAX;
+            for _ in 0..3 {
+                let cancel = async {
+                    let pid = process(project, "deaf").await;
+                    std::fs::remove_file(project.join("deaf")).unwrap();
+                    let listed = site.mahavishnu(&["executions", "list", "--label", "case=deaf"]).await;
+                    let listed: Value = serde_json::from_str(&listed.out).unwrap();
+                    let id = listed["executions"][0]["id"].as_str().unwrap();
+                    let began = Instant::now();
+                    let cancelled = site.mahavishnu(&["executions", "cancel", id]).await;
+                    assert_eq!(cancelled.code, Some(0), "{}", cancelled.err);
+                    gone(pid).await;
+                    began.elapsed()
+                };
+                let (ran, took) = tokio::join!(site.run(workflow("deaf")), cancel);
+                ran.ended_once("execution_cancelled");
+                quickest = quickest.min(took);
+            }
+            println!("blocking code was stopped {quickest:?} after its cancellation");
+            assert!(quickest < Duration::from_secs(1), "{quickest:?}");
         };
         let flood = async {
             let ran = site.run(workflow("flood")).await;

@@ -16,7 +16,7 @@ use mahavishnu_proto::worker::checkpoint_record::Kind;
 use mahavishnu_proto::{wire, worker};
 use prost::Message as _;
 
-use crate::{Bus, Error, Result, log, streams, subjects};
+use crate::{Bus, Error, Result, history, log, streams, subjects};
 
 pub use mahavishnu_proto::worker::CheckpointKey as Key;
 
@@ -98,7 +98,7 @@ impl Bus {
         loop {
             let message = match stream.get_first_raw_message_by_subject(subject, log.last + 1).await {
                 Ok(message) => message,
-                Err(error) if log::is_not_found(&error) => return Ok(log),
+                Err(error) if history::is_not_found(&error) => return Ok(log),
                 Err(error) => return Err(Error::new(error)),
             };
             log.add(message.sequence, log::time(message.time), decode(message.payload)?);
@@ -154,7 +154,7 @@ impl Checkpoints {
                     Some(Kind::Saved(saved)) => body.extend_from_slice(&saved.body),
                     _ => return Err(Error::NotFound),
                 },
-                Err(error) if log::is_not_found(&error) => return Err(Error::NotFound),
+                Err(error) if history::is_not_found(&error) => return Err(Error::NotFound),
                 Err(error) => return Err(Error::new(error)),
             }
         }
@@ -205,7 +205,7 @@ impl Checkpoints {
         match stream.get_last_raw_message_by_subject(&self.subject).await {
             Ok(last) if last.sequence > self.last && last.payload == *body => Ok(last.sequence),
             Ok(_) => Err(Error::Superseded),
-            Err(error) if log::is_not_found(&error) => Err(Error::NotFound),
+            Err(error) if history::is_not_found(&error) => Err(Error::NotFound),
             Err(error) => Err(Error::new(error)),
         }
     }

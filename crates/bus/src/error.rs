@@ -14,6 +14,9 @@ pub enum Error {
     /// There is no such execution or artifact.
     #[error("not found")]
     NotFound,
+    /// No server has the history as far as it was seen elsewhere; one will soon.
+    #[error("the NATS servers are behind what was read from them before; try again")]
+    Behind,
     /// A message that this version cannot read.
     #[error("unreadable message")]
     Unreadable(#[from] mahavishnu_proto::wire::Error),

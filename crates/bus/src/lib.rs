@@ -2,7 +2,7 @@
 //!
 //! | module | what goes over it |
 //! |---|---|
-//! | [`log`] | the history of executions: inputs, decisions, reading, tailing |
+//! | [`log`], `history` | the history of executions: inputs, decisions, tailing; reading one |
 //! | [`tasks`] | the task queues, one per engine |
 //! | [`timers`] | durable delays that fire into the inputs |
 //! | [`checkpoints`] | resumable engine state, fenced by attempt and delivery |
@@ -16,6 +16,7 @@
 
 mod envelope;
 mod error;
+mod history;
 mod streams;
 mod subjects;
 

@@ -1,11 +1,10 @@
-//! The history of executions.
+//! The history of executions: writing and following it.
 //!
 //! Invariants:
 //! - A decision is stored only if no coordinator stored one for the execution since `after` ([`Error::Conflict`]).
-//! - [`Bus::history`] and [`Tail`] give records in stream order, without gaps.
+//! - A [`Tail`] gives records in stream order, without gaps.
 //! - An input stays with the coordinators until it is acknowledged, and comes again if it is not.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull, push};
@@ -16,7 +15,6 @@ use chrono::{DateTime, Utc};
 use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_core::execution::{Fact, Record};
 use mahavishnu_core::id::ExecutionId;
-use mahavishnu_core::workflow::Stage;
 
 use crate::{Bus, Error, Result, Trace, streams, subjects};
 
@@ -114,90 +112,16 @@ impl Bus {
         self.store(&envelope.subject, message).await
     }
 
-    /// The whole history of one execution, as the stream's leader has it.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when there is none.
-    pub async fn history(&self, id: &ExecutionId) -> Result<Vec<Stored>> {
-        let inputs = self.read_subject(&subjects::input(id)).await?;
-        let Some(Stored { record: Record { fact: Fact::Accepted(accepted), .. }, .. }) = inputs.first()
-        else {
-            return Err(Error::NotFound);
-        };
-        let mut subjects = vec![subjects::decision(id)];
-        let queues: BTreeSet<_> = accepted.workflow.stages.iter().map(Stage::queue).collect();
-        subjects.extend(queues.iter().map(|queue| subjects::task(queue, id)));
-        let others =
-            futures::future::try_join_all(subjects.iter().map(|subject| self.read_subject(subject))).await?;
-        let mut all = inputs;
-        all.extend(others.into_iter().flatten());
-        all.sort_unstable_by_key(|stored| stored.record.position);
-        Ok(all)
-    }
-
-    /// The position of the execution's last message, as the stream's leader has it; 0 without one.
-    ///
-    /// # Errors
-    /// When NATS cannot be reached.
-    pub async fn last_position(&self, id: &ExecutionId) -> Result<u64> {
-        Ok(self.last_of(&subjects::input(id)).await?.max(self.last_decision(id).await?))
-    }
-
-    /// The position of the last message that decisions are conditional on, readable or not; 0 without one.
-    ///
-    /// # Errors
-    /// When NATS cannot be reached.
-    pub async fn last_decision(&self, id: &ExecutionId) -> Result<u64> {
-        self.last_of(&subjects::decided(id)).await
-    }
-
-    /// Whether there is such an execution.
-    ///
-    /// # Errors
-    /// When NATS cannot be reached.
-    pub async fn exists(&self, id: &ExecutionId) -> Result<bool> {
-        Ok(self.last_of(&subjects::input(id)).await? > 0)
-    }
-
-    async fn last_of(&self, subject: &str) -> Result<u64> {
-        match self.history_stream().await?.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => Ok(message.sequence),
-            Err(error) if is_not_found(&error) => Ok(0),
-            Err(error) => Err(Error::new(error)),
-        }
-    }
-
-    async fn read_subject(&self, subject: &str) -> Result<Vec<Stored>> {
-        let stream = self.history_stream().await?;
-        let mut records = Vec::new();
-        let mut next = 1;
-        loop {
-            let message = match stream.get_first_raw_message_by_subject(subject, next).await {
-                Ok(message) => message,
-                Err(error) if is_not_found(&error) => return Ok(records),
-                Err(error) => return Err(Error::new(error)),
-            };
-            next = message.sequence + 1;
-            let time = time(message.time);
-            let body = message.payload;
-            match self.unwrap(subject, Some(&message.headers), body, message.sequence, time).await {
-                Ok(stored) => records.push(stored),
-                // Every reader passes over it, so all number the records alike.
-                Err(Error::Unreadable(error)) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, subject, "unreadable record");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Follows the whole stream from now on. Reconnects and fills its gaps by itself.
     ///
     /// # Errors
     /// When the stream does not exist or cannot be reached.
     pub async fn tail(&self) -> Result<Tail> {
-        let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
-        self.tail_after(stream.cached_info().state.last_sequence).await
+        let open = || async {
+            let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
+            self.tail_after(stream.cached_info().state.last_sequence).await
+        };
+        open.retry(patience()).await
     }
 
     /// Follows the whole stream from after a position on; 0 for everything that was ever stored.
@@ -322,10 +246,6 @@ fn is_transient(error: &PublishError) -> bool {
         | PublishErrorKind::WrongLastSequence
         | PublishErrorKind::MaxPayloadExceeded => false,
     }
-}
-
-pub(crate) fn is_not_found(error: &async_nats::jetstream::stream::RawMessageError) -> bool {
-    matches!(error.kind(), async_nats::jetstream::stream::LastRawMessageErrorKind::NoMessageFound)
 }
 
 pub(crate) fn time(time: impl Into<std::time::SystemTime>) -> DateTime<Utc> {

@@ -18,7 +18,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_core::id::ScheduleId;
 
-use crate::{Bus, Error, Result, log, streams, subjects};
+use crate::{Bus, Error, Result, history, log, streams, subjects};
 
 /// Largest state, in bytes: below the server's default limit of a message, with room for the slots that wait.
 pub const MAX_STATE: usize = 800 * 1024;
@@ -61,7 +61,7 @@ impl Bus {
         let stream = self.js.get_stream_no_info(streams::SCHEDULES).await.map_err(Error::new)?;
         match stream.get_last_raw_message_by_subject(&subjects::schedule_state(id)).await {
             Ok(message) => Ok(Kept { id: id.clone(), body: message.payload, revision: message.sequence }),
-            Err(error) if log::is_not_found(&error) => Err(Error::NotFound),
+            Err(error) if history::is_not_found(&error) => Err(Error::NotFound),
             Err(error) => Err(Error::new(error)),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{object_store, stream};
+use backon::{ExponentialBuilder, Retryable as _};
 use mahavishnu_core::id::{EngineName, Queue};
 
 use crate::{Bus, Error, Result, subjects};
@@ -17,6 +18,9 @@ pub const ENGINE_STATE: &str = "MAHAVISHNU_ENGINE_STATE";
 pub const ARTIFACTS: &str = "MAHAVISHNU_ARTIFACTS";
 pub const COORDINATORS: &str = "coordinators";
 
+/// Longest wait between two tries to make the streams.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
 /// Unacknowledged inputs that the coordinators may hold together: as many executions as move at once.
 const MAX_INPUTS_IN_FLIGHT: i64 = 10_000;
 
@@ -25,11 +29,24 @@ pub fn task_consumer(queue: &Queue) -> String {
 }
 
 impl Bus {
-    /// Makes or updates every stream, and the consumers of the coordinators and of these engines.
+    /// Makes or updates every stream, and the consumers of the coordinators and of these engines. Waits as long as it takes
+    /// for a server that does not answer, or a cluster that has no leader yet.
     ///
     /// # Errors
-    /// When the server refuses, or has no JetStream.
-    pub async fn ensure(&self, engines: impl IntoIterator<Item = &EngineName>) -> Result<()> {
+    /// When the server refuses.
+    pub async fn ensure(&self, engines: &[EngineName]) -> Result<()> {
+        let ensure = || self.try_ensure(engines);
+        let patience = ExponentialBuilder::default().without_max_times().with_max_delay(MAX_WAIT);
+        let ensured = ensure.retry(patience.with_jitter()).when(passes).notify(|error, _| {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "JetStream does not answer yet; waiting. A server without it never will: start it with --jetstream"
+            );
+        });
+        ensured.await
+    }
+
+    async fn try_ensure(&self, engines: &[EngineName]) -> Result<()> {
         let history = Config {
             name: HISTORY.to_owned(),
             description: Some("histories of executions".to_owned()),
@@ -155,4 +172,15 @@ impl Bus {
     pub(crate) async fn history_stream(&self) -> Result<stream::Stream<()>> {
         self.js.get_stream_no_info(HISTORY).await.map_err(Error::new)
     }
+}
+
+/// Whether the same request may succeed later: no answer in time, nobody there, no leader (10008), or not enough nodes (10005).
+fn passes(error: &Error) -> bool {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.any(|cause| {
+        let cause = cause.to_string();
+        ["timed out", "unavailable", "no responders", "does not exist", "error code 10005"]
+            .iter()
+            .any(|passing| cause.contains(passing))
+    })
 }

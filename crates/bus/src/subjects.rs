@@ -53,6 +53,10 @@ pub fn tasks_of(queue: &Queue) -> String {
     format!("task.{queue}.*")
 }
 
+pub fn tasks_for(id: &ExecutionId) -> String {
+    format!("task.*.{id}")
+}
+
 pub fn decision(id: &ExecutionId) -> String {
     format!("dec.h.{id}")
 }

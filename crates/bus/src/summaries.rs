@@ -11,7 +11,7 @@ use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use futures::StreamExt as _;
 
-use crate::{Bus, Error, Result, log, streams};
+use crate::{Bus, Error, Result, history, log, streams};
 
 /// Which summaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Bus {
                     }
                     last.sequence
                 }
-                Err(error) if log::is_not_found(&error) => 0,
+                Err(error) if history::is_not_found(&error) => 0,
                 Err(error) => return Err(Error::new(error)),
             };
             if put(after).await? {

@@ -17,6 +17,9 @@ use tokio::task::JoinSet;
 use crate::Options;
 use crate::system::{Nats, Part, System, send};
 
+/// Faults that last at the same time.
+const LASTING: usize = 5;
+
 /// Of one server, or for the parts.
 const KINDS: &[Kind] = &[
     Kind::KillCoordinator,
@@ -86,6 +89,10 @@ impl Dealer {
         let wait = self.every.mul_f64(0.3 + 1.4 * self.rng.f64());
         tokio::time::sleep(wait).await;
         while self.lasting.try_join_next().is_some() {}
+        // A slow machine would put them off until they all come one after the other at the end.
+        while self.lasting.len() >= LASTING {
+            self.lasting.join_next().await;
+        }
         if self.deck.is_empty() {
             self.deck.clone_from(&self.kinds);
             self.rng.shuffle(&mut self.deck);

@@ -25,8 +25,10 @@ pub fn random(rng: &mut Rng, body: &str, real: u32) -> v1::Workflow {
         let needs: BTreeSet<String> = (0..wanted).map(|_| format!("s{}", rng.usize(..n))).collect();
         let stage = &mut workflow.stages[n];
         if let Some(need) = needs.first().filter(|_| rng.u32(..5) == 0) {
+            // What a graph yields is checked before anything runs.
+            let number = if real.is_some_and(|real| *need == format!("s{real}")) { "state.n" } else { "n" };
             let conditions =
-                [format!("stages.{need}.output.n == 0"), format!("stages.{need}.state == 'skipped'")];
+                [format!("stages.{need}.output.{number} == 0"), format!("stages.{need}.state == 'skipped'")];
             stage.when = conditions[rng.usize(..2)].clone();
         }
         (stage.at_once, stage.needs) = (needs.is_empty(), needs.into_iter().collect());

@@ -131,8 +131,15 @@ pub async fn run(
     .await
     .context("NATS")?;
     let engines: Vec<_> = registry.profiles().map(|profile| profile.name.clone()).collect();
-    bus.ensure(&engines).await.context("JetStream set-up")?;
-    let tail = bus.tail().await.context("tail of the history")?;
+    let prepare = async {
+        bus.ensure(&engines).await.context("JetStream set-up")?;
+        bus.tail().await.context("tail of the history")
+    };
+    let tail = tokio::select! {
+        tail = prepare => tail?,
+        // There may be no server to wait for.
+        () = stop.cancelled() => return Ok(()),
+    };
     let measurements = Measurements::default();
     let (histories, feeder) = Histories::new(bus.clone(), tail, measurements.clone());
     let workers = Workers::default();

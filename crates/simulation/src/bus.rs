@@ -190,9 +190,11 @@ impl ModelBus {
         self.entries.retain(|_, entry| entry.due.is_none() || &entry.execution != id);
     }
 
-    /// The inputs of an execution, or its decisions: a reader asks for one subject after the other.
-    pub fn read(&self, id: &ExecutionId, inputs: bool) -> Vec<Logged> {
+    /// The inputs of an execution, or its decisions: a reader asks for one subject after the other. `up_to` is how far the
+    /// server that answers has got.
+    pub fn read(&self, id: &ExecutionId, inputs: bool, up_to: u64) -> Vec<Logged> {
         self.of(id)
+            .take_while(|(position, _)| **position <= up_to)
             .filter(|(_, entry)| entry.due.is_none() && (entry.subject == Subject::Input) == inputs)
             .map(|(position, entry)| logged(*position, entry))
             .collect()

@@ -1,7 +1,8 @@
 //! A coordinator: folds the tail, takes inputs, performs the steps of the core's `Advance`, acknowledges.
 //!
 //! Its memory follows the rules of the real one: executions are fed by the tail, loaded on demand by reads that are
-//! not atomic, and a load ends when the tail has passed what was read.
+//! not atomic and may come from a server that is behind, though not behind what the tail had passed when the load began;
+//! and a load ends when the tail has passed what was read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct Memory {
     pub records: Vec<(Record, Option<Void>)>,
     pub trace: String,
     load: Load,
+    /// Where the tail was when the load began.
+    begun: u64,
     pending: Vec<Logged>,
 }
 
@@ -93,7 +96,7 @@ impl Coordinator {
         self.tail = logged.record.position;
         let first = matches!(logged.record.fact, Fact::Accepted(_));
         if first && !self.memory.contains_key(&id) {
-            self.memory.insert(id.clone(), Memory::new(Load::Done));
+            self.memory.insert(id.clone(), Memory::new(Load::Done, self.tail));
         }
         if let Some(memory) = self.memory.get_mut(&id) {
             match memory.load {
@@ -129,13 +132,14 @@ impl Coordinator {
     }
 
     /// Loads an execution a little further; whether it is whole. `None` when it does not exist.
-    pub fn load(&mut self, id: &ExecutionId, env: &Environment) -> Option<bool> {
+    pub fn load(&mut self, id: &ExecutionId, env: &mut Environment) -> Option<bool> {
         let tail = self.tail;
-        let memory = self.memory.entry(id.clone()).or_insert_with(|| Memory::new(Load::Inputs));
+        let memory = self.memory.entry(id.clone()).or_insert_with(|| Memory::new(Load::Inputs, tail));
+        let at_least = if env.makes(Mutation::ServerTrusted) { 0 } else { memory.begun };
         match std::mem::replace(&mut memory.load, Load::Done) {
             Load::Done => return Some(true),
             Load::Inputs => {
-                let inputs = env.bus.read(id, true);
+                let inputs = env.read(id, true, at_least);
                 if inputs.is_empty() {
                     self.memory.remove(id);
                     return None;
@@ -143,7 +147,7 @@ impl Coordinator {
                 memory.load = Load::Decisions(inputs);
             }
             Load::Decisions(mut read) => {
-                read.extend(env.bus.read(id, false));
+                read.extend(env.read(id, false, at_least));
                 read.sort_by_key(|logged| logged.record.position);
                 memory.load = Load::Passing(read);
             }
@@ -287,8 +291,9 @@ impl Coordinator {
 }
 
 impl Memory {
-    fn new(load: Load) -> Self {
-        Self { state: State::default(), records: Vec::new(), trace: String::new(), load, pending: Vec::new() }
+    fn new(load: Load, begun: u64) -> Self {
+        let (state, records, trace, pending) = Default::default();
+        Self { state, records, trace, load, begun, pending }
     }
 
     pub fn is_loaded(&self) -> bool {

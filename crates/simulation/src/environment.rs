@@ -10,7 +10,11 @@ use mahavishnu_core::execution::{Fact, Object, Timer};
 use mahavishnu_core::id::ExecutionId;
 
 use crate::bus::ModelBus;
+use crate::check::Logged;
 use crate::mutation::Mutation;
+
+/// How many messages a server may be behind.
+const BEHIND: u64 = 20;
 
 /// Faults, by kind, and how often each happened.
 pub type Faults = BTreeMap<&'static str, u64>;
@@ -104,6 +108,15 @@ impl Environment {
         }
         let reply = self.apply(id, write, trace);
         if self.fault("answer lost", 30) { Reply::Silence } else { reply }
+    }
+
+    /// Reads from a server that has got at least so far.
+    pub fn read(&mut self, id: &ExecutionId, inputs: bool, at_least: u64) -> Vec<Logged> {
+        let last = self.bus.last();
+        let behind = at_least < last && self.fault("server behind", 200);
+        let up_to =
+            if behind { self.rng.u64(at_least.max(last.saturating_sub(BEHIND))..=last) } else { last };
+        self.bus.read(id, inputs, up_to)
     }
 
     /// A delayed write arrives.

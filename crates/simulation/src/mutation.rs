@@ -20,6 +20,8 @@ pub enum Mutation {
     InputNotAwaited,
     /// What the tail brings while a history is being loaded is dropped.
     LoadForgetsTail,
+    /// A load takes what a server that is behind the tail has for everything there is.
+    ServerTrusted,
     /// The timer of a back-off is set after the record that relies on it.
     TimerAfterRecord,
     /// Nobody watches over the time limit of an attempt.
@@ -67,6 +69,7 @@ impl Mutation {
         (Self::RefusalTakenForSuccess, &["I1", "I7"]),
         (Self::InputNotAwaited, &["I1", "I7"]),
         (Self::LoadForgetsTail, &["I4"]),
+        (Self::ServerTrusted, &["I4", "I5"]),
         (Self::TimerAfterRecord, &["I1", "I7"]),
         (Self::LimitNotWatched, &["I7"]),
         (Self::PauseNotWatched, &["I7"]),

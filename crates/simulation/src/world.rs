@@ -188,7 +188,7 @@ impl World {
                 (0..24).for_each(|what| self.coordinate(c, what % 4));
                 // People find what waits in lists, whoever has it in memory.
                 for request in &self.requests {
-                    self.coordinators[c].load(&request.execution(), &self.env);
+                    self.coordinators[c].load(&request.execution(), &mut self.env);
                 }
                 // More slowly than coordinators decide, or void decisions would pile up.
                 if round % 8 == 0 {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use mahavishnu_provision::nats::{Cluster, Durability, NatsServer, Options};
 use mahavishnu_provision::{Error, Provision, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -62,6 +63,14 @@ impl TestNats {
     /// The process, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.server.as_ref().and_then(NatsServer::id)
+    }
+
+    /// Stops the process, or has it go on, as if nothing had happened meanwhile.
+    pub fn stop(&self, stopped: bool) {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, if stopped { Signal::STOP } else { Signal::CONT });
+        }
     }
 
     /// A place for other files of the test; removed with the server's data.

@@ -2,12 +2,14 @@
 //!
 //! Invariants:
 //! - Exactly one result is published for a delivery that keeps its lease, and the task is acknowledged
-//!   after it is stored; none for one that loses it.
+//!   after it is stored.
+//! - A delivery that lost its lease is stopped and publishes no failure. What it had completed by then is stored all the same: the
+//!   log takes the first result of the attempt, and shows any other as void.
 //! - A failure of the engine is a failure here: nothing is made up.
 
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -33,7 +35,7 @@ use crate::model::{KeyedModel, Models};
 use crate::noop;
 
 /// How long the engine may take to obey before its process is killed.
-const GRACE: Duration = Duration::from_millis(800);
+const GRACE: Duration = Duration::from_millis(500);
 /// Progress events kept of one attempt; a flood beyond it is shown to nobody and costs nothing.
 const MAX_PROGRESS: u32 = 2_000;
 
@@ -115,7 +117,10 @@ pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
         headers if headers.is_empty() => delivery.trace.clone(),
         headers => headers,
     };
-    Attempt { context: &context, delivery, started: Utc::now(), trace }.run(signals).instrument(span).await;
+    // The delivery itself was a sign of life.
+    let contact = Mutex::new(Instant::now());
+    let attempt = Attempt { context: &context, delivery, started: Utc::now(), trace, contact };
+    attempt.run(signals).instrument(span).await;
 }
 
 struct Attempt<'a> {
@@ -123,11 +128,16 @@ struct Attempt<'a> {
     delivery: &'a Delivery,
     started: DateTime<Utc>,
     trace: Trace,
+    /// The last sign of life.
+    contact: Mutex<Instant>,
 }
 
 impl Attempt<'_> {
     async fn run(&self, signals: Signals) {
-        let outcome = self.outcome(&signals).await;
+        let mut outcome = self.outcome(&signals).await;
+        if matches!(outcome, Outcome::Failed(_)) && self.contact().elapsed() > self.context.bus.lease() {
+            outcome = Outcome::LeaseLost;
+        }
         let fact = match outcome {
             Outcome::LeaseLost => {
                 tracing::warn!("the lease is lost; another worker has the task");
@@ -183,26 +193,32 @@ impl Attempt<'_> {
             }
         };
         tokio::select! {
+            biased;
+            // What is done is told, however late.
             outcome = work => outcome,
             () = self.keep_lease() => Outcome::LeaseLost,
         }
     }
 
-    /// Extends the lease as long as the bus can be reached; returns when it must be taken for lost.
+    /// Extends the lease as long as the bus can be reached; returns when it must be taken for lost, also because this process
+    /// was stopped for too long.
     async fn keep_lease(&self) {
         let lease = self.context.bus.lease();
-        let mut contact = Instant::now();
-        // The delivery itself was a sign of life.
-        let mut tick = tokio::time::interval_at(contact + lease / 3, lease / 3);
+        let mut tick = tokio::time::interval_at(self.contact() + lease / 3, lease / 3);
         loop {
             tick.tick().await;
-            if self.context.bus.is_connected() {
-                contact = Instant::now();
-                self.delivery.progress().await;
-            } else if contact.elapsed() > lease {
+            if self.contact().elapsed() > lease {
                 return;
             }
+            if self.context.bus.is_connected() {
+                *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                self.delivery.progress().await;
+            }
         }
+    }
+
+    fn contact(&self) -> Instant {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells that the attempt began: for good where it has a time limit, so that a coordinator watches over it,

@@ -44,9 +44,9 @@ async fn an_execution_is_accepted_once_by_whoever_is_first() {
     assert_eq!(stored.iter().filter(|result| result.is_ok()).count(), 1, "{stored:?}");
     assert!(stored.iter().all(|result| matches!(result, Ok(_) | Err(Error::Conflict))), "{stored:?}");
     assert!(matches!(bus.accept(&id, &fact, &trace).await, Err(Error::Conflict)));
-    let history = bus.history(&id).await.unwrap();
+    let history = bus.history(&id, 0).await.unwrap();
     assert_eq!((history.len(), &history[0].record.fact, &history[0].trace), (1, &fact, &trace));
-    assert!(matches!(bus.history(&execution("e2")).await, Err(Error::NotFound)));
+    assert!(matches!(bus.history(&execution("e2"), 0).await, Err(Error::NotFound)));
     bus.accept(&execution("e2"), &fact, &trace).await.unwrap();
 }
 
@@ -122,7 +122,7 @@ async fn the_history_is_what_the_tail_gives_also_beside_garbage() {
 
     let (tailed, unreadable) = read_to(&mut tail, *garbage.last().unwrap()).await;
     assert_eq!(unreadable, garbage);
-    let history = bus.history(&id).await.unwrap();
+    let history = bus.history(&id, 0).await.unwrap();
     assert_eq!(records(&tailed), records(&history));
     assert_eq!(history.len(), 5);
     assert!(history.is_sorted_by_key(|stored| stored.record.position));
@@ -135,6 +135,38 @@ async fn the_history_is_what_the_tail_gives_also_beside_garbage() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_behind_is_not_believed() {
+    let (_nats, bus) = start().await;
+    let id = execution("e1");
+    let first = bus.accept(&id, &accepted(), &trace()).await.unwrap();
+    // Somebody has seen a message that this server does not have: what it has may lack anything.
+    assert!(matches!(bus.history(&id, first + 1).await, Err(Error::Behind)));
+    let read = tokio::spawn({
+        let (bus, id) = (bus.clone(), id.clone());
+        async move { bus.history(&id, first + 1).await }
+    });
+    bus.input(&id, &progressed("p"), &trace()).await.unwrap();
+    assert_eq!(in_time("the history", read).await.unwrap().unwrap().unwrap().len(), 2);
+    // It need not be a message of this execution.
+    bus.accept(&execution("e2"), &accepted(), &trace()).await.unwrap();
+    assert_eq!(bus.history(&id, first + 2).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_long_history_is_read_whole() {
+    let (_nats, bus) = start().await;
+    let id = execution("e1");
+    bus.accept(&id, &accepted(), &trace()).await.unwrap();
+    // More than a server gives at once.
+    let (fact, trace) = (progressed("p"), trace());
+    let inputs = (0..600).map(|_| bus.input(&id, &fact, &trace));
+    let mut stored: Vec<u64> = join_all(inputs).await.into_iter().map(Result::unwrap).collect();
+    stored.sort_unstable();
+    let history = bus.history(&id, *stored.last().unwrap()).await.unwrap();
+    assert!(history.iter().skip(1).map(|stored| stored.record.position).eq(stored));
+}
+
+#[tokio::test]
 async fn what_is_too_large_for_a_message_comes_back_equal() {
     let (_nats, bus) = start().await;
     let mut tail = bus.tail().await.unwrap();
@@ -142,7 +174,7 @@ async fn what_is_too_large_for_a_message_comes_back_equal() {
     bus.accept(&id, &accepted(), &Trace::new()).await.unwrap();
     let output = completed(json!({"text": "x\u{1F600}".repeat(400_000), "float": 0.1 + 0.2}));
     let position = bus.input(&id, &output, &Trace::new()).await.unwrap();
-    let history = bus.history(&id).await.unwrap();
+    let history = bus.history(&id, 0).await.unwrap();
     assert_eq!(history[1].record.fact, output);
     assert_eq!(records(&read_to(&mut tail, position).await.0), records(&history));
 

@@ -39,7 +39,7 @@ fn execution(name: &str) -> ExecutionId {
 
 async fn connect(nats: &TestNats) -> Bus {
     let bus = Bus::connect(Options { lease: LEASE, ..Options::new(nats.url(), "test") }).await.unwrap();
-    bus.ensure([&engine()]).await.unwrap();
+    bus.ensure(&[engine()]).await.unwrap();
     bus
 }
 

@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 use mahavishnu_bus::log::TailItem;
-use mahavishnu_test_support::wait::in_time;
+use mahavishnu_test_support::wait::{in_time, wait_for};
 
 use super::*;
 
@@ -30,7 +30,7 @@ async fn the_tail_has_neither_gap_nor_duplicate_after_a_restart() {
     }
     in_time("the writer", writer).await.unwrap().unwrap();
 
-    let history = bus.history(&id).await.unwrap();
+    let history = bus.history(&id, 0).await.unwrap();
     assert!(history.len() >= 61, "{} records", history.len());
     let mut followed = Vec::new();
     while followed.len() < history.len() {
@@ -41,6 +41,23 @@ async fn the_tail_has_neither_gap_nor_duplicate_after_a_restart() {
         }
     }
     assert!(followed.iter().eq(history.iter().map(|stored| &stored.record)));
+}
+
+#[tokio::test]
+async fn streams_are_made_when_a_slow_server_answers_at_last() {
+    let nats = TestNats::start().await.unwrap();
+    let bus = Bus::connect(Options::new(nats.url(), "test")).await.unwrap();
+    wait_for("a connection", async || bus.is_connected().then_some(())).await.unwrap();
+    nats.stop(true);
+    let mut ensured = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.ensure(&[engine()]).await }
+    });
+    // Longer than one request waits.
+    assert!(tokio::time::timeout(Duration::from_secs(6), &mut ensured).await.is_err());
+    nats.stop(false);
+    in_time("the streams", ensured).await.unwrap().unwrap().unwrap();
+    bus.task_queue(&engine()).await.unwrap();
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn a_pool_has_a_queue_of_its_own() {
     // One condition holds for what all queues of an execution get, and one history has it.
     let stale = bus.decide(&id, &scheduled(1), 0, &trace()).await;
     assert!(matches!(stale, Err(Error::Conflict)), "{stale:?}");
-    let history = bus.history(&id).await.unwrap();
+    let history = bus.history(&id, 0).await.unwrap();
     assert_eq!(history.last().map(|stored| stored.record.position), Some(first));
 }
 

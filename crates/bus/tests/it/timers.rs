@@ -5,7 +5,7 @@ use super::*;
 
 async fn fired(bus: &Bus, id: &ExecutionId, count: usize) -> Vec<(Timer, DateTime<Utc>)> {
     wait_for("timers to fire", async || {
-        let history = bus.history(id).await.unwrap();
+        let history = bus.history(id, 0).await.unwrap();
         let fired: Vec<_> = (history.into_iter())
             .filter_map(|stored| match stored.record.fact {
                 Fact::TimerFired(timer) => {

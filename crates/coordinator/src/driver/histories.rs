@@ -1,7 +1,7 @@
 //! The executions in memory: fed by one tail of the whole stream, loaded on demand, dropped when quiet.
 //!
-//! Invariant: a [`History`] that [`Histories::get`] gives has folded everything that was stored before the
-//! call, and follows what is stored after it. A coordinator's memory holds what moves, not what ended.
+//! Invariant: a [`History`] that [`Histories::get`] gives has folded everything that the tail had passed before the
+//! call, and follows what comes after it. A coordinator's memory holds what moves, not what ended.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,14 @@ const QUIET: Duration = Duration::from_secs(20);
 /// The same, of one that has ended.
 const OVER: Duration = Duration::from_secs(2);
 
+/// What is in memory, and what of the tail was offered to it.
+struct Memory {
+    executions: HashMap<ExecutionId, Entry>,
+    /// The position of the last message that was looked for here. Who loads an execution that the tail passes by meanwhile must
+    /// read up to here; what comes later finds its entry.
+    offered: u64,
+}
+
 struct Entry {
     history: Arc<History>,
     /// Set once the history is whole.
@@ -33,7 +41,7 @@ struct Entry {
 #[derive(Clone)]
 pub struct Histories {
     bus: Bus,
-    entries: Arc<Mutex<HashMap<ExecutionId, Entry>>>,
+    memory: Arc<Mutex<Memory>>,
     position: watch::Receiver<u64>,
 }
 
@@ -49,7 +57,8 @@ impl Histories {
     /// Starts after what the tail starts after; what stages take on the way is measured.
     pub fn new(bus: Bus, tail: Tail, measurements: Measurements) -> (Self, Feeder) {
         let (sender, position) = watch::channel(tail.start);
-        let histories = Self { bus, entries: Arc::default(), position };
+        let memory = Memory { executions: HashMap::new(), offered: tail.start };
+        let histories = Self { bus, memory: Arc::new(Mutex::new(memory)), position };
         (histories.clone(), Feeder { histories, tail, position: sender, measurements })
     }
 
@@ -61,7 +70,7 @@ impl Histories {
         loop {
             let history = self.try_get(id).await?;
             // While this waited, another load of the same entry may have failed and taken it off the tail.
-            if self.lock().get(id).is_some_and(|entry| Arc::ptr_eq(&entry.history, &history)) {
+            if self.lock().executions.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.history, &history)) {
                 return Ok(history);
             }
         }
@@ -73,8 +82,8 @@ impl Histories {
     /// [`Error::NotFound`] when it does not exist.
     pub async fn folded_to(&self, id: &ExecutionId, position: u64) -> Result<Arc<History>> {
         let present = {
-            let entries = self.lock();
-            let whole = entries.get(id).filter(|entry| entry.load.initialized());
+            let memory = self.lock();
+            let whole = memory.executions.get(id).filter(|entry| entry.load.initialized());
             whole.map(|entry| Arc::clone(&entry.history))
         };
         if let Some(history) = present {
@@ -88,8 +97,8 @@ impl Histories {
 
     async fn try_get(&self, id: &ExecutionId) -> Result<Arc<History>> {
         let (history, load) = {
-            let mut entries = self.lock();
-            let entry = entries.entry(id.clone()).or_insert_with(|| Entry {
+            let mut memory = self.lock();
+            let entry = memory.executions.entry(id.clone()).or_insert_with(|| Entry {
                 history: Arc::new(History::unloaded(id.clone())),
                 load: Arc::default(),
                 touched: Instant::now(),
@@ -99,7 +108,8 @@ impl Histories {
         };
         let loaded = load
             .get_or_try_init(|| async {
-                let read = self.bus.history(id).await?;
+                let offered = self.lock().offered;
+                let read = self.bus.history(id, offered).await?;
                 let last = read.last().map_or(0, |stored| stored.record.position);
                 self.passed(last).await;
                 history.loaded(read);
@@ -110,7 +120,7 @@ impl Histories {
             Ok(()) => Ok(history),
             Err(error) => {
                 // Whoever asks next starts afresh.
-                let mut entries = self.lock();
+                let entries = &mut self.lock().executions;
                 if entries.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.history, &history)) {
                     entries.remove(id);
                 }
@@ -121,7 +131,7 @@ impl Histories {
 
     /// Forgets an execution that was removed.
     pub fn forget(&self, id: &ExecutionId) {
-        self.lock().remove(id);
+        self.lock().executions.remove(id);
     }
 
     /// Waits until the execution is folded as far as the log has it now, whichever replica stored it.
@@ -140,12 +150,15 @@ impl Histories {
         let _ = now.wait_for(|now| *now >= position).await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn entry(&self, id: &ExecutionId, first: bool) -> Option<Arc<History>> {
-        let mut entries = self.lock();
+    /// Where the message at `position` belongs. The first of an execution makes its entry.
+    fn entry(&self, id: &ExecutionId, position: u64, first: bool) -> Option<Arc<History>> {
+        let mut memory = self.lock();
+        memory.offered = position;
+        let entries = &mut memory.executions;
         if let Some(entry) = entries.get_mut(id) {
             entry.touched = Instant::now();
             return Some(Arc::clone(&entry.history));
@@ -160,7 +173,7 @@ impl Histories {
     }
 
     fn drop_quiet(&self) {
-        self.lock().retain(|_, entry| {
+        self.lock().executions.retain(|_, entry| {
             let quiet = entry.touched.elapsed();
             Arc::strong_count(&entry.history) > 1
                 || quiet < OVER
@@ -197,7 +210,7 @@ impl Feeder {
                 Some(TailItem::Record(stored)) => {
                     let position = stored.record.position;
                     let first = matches!(stored.record.fact, Fact::Accepted(_));
-                    if let Some(history) = self.histories.entry(&stored.execution, first) {
+                    if let Some(history) = self.histories.entry(&stored.execution, position, first) {
                         history.follow(stored);
                         if let Some((engine, took)) = history.took(position) {
                             self.measurements.add(engine, took);
@@ -207,7 +220,8 @@ impl Feeder {
                 }
                 Some(TailItem::Unreadable { execution, position, error }) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, position, "unreadable record");
-                    if let Some(history) = execution.and_then(|id| self.histories.entry(&id, false)) {
+                    if let Some(history) = execution.and_then(|id| self.histories.entry(&id, position, false))
+                    {
                         history.pass(position);
                     }
                     position

@@ -81,8 +81,9 @@ impl Driver {
         };
         match tokio::time::timeout(PATIENCE, advance).await {
             Ok(Ok(())) => input.ack().await,
-            // A timer of an execution that was never accepted, or a stray message.
-            Ok(Err(Error::NotFound)) => input.ack().await,
+            // A timer of an execution that was never accepted, or a stray message. Looked for twice: an execution whose input
+            // was thrown away because a server was behind would never go on.
+            Ok(Err(Error::NotFound)) if input.delivery > 1 => input.ack().await,
             Ok(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, %execution, "not advanced; the input comes again");
             }

@@ -124,12 +124,13 @@ impl Both {
     /// Both tell the same history; waits until the real one has as many records.
     async fn history(&mut self, id: &str) -> Vec<u64> {
         let id = execution(id);
-        let mut model = [self.model.read(&id, true), self.model.read(&id, false)].concat();
+        let mut model =
+            [self.model.read(&id, true, u64::MAX), self.model.read(&id, false, u64::MAX)].concat();
         model.sort_by_key(|logged| logged.record.position);
         let model: Vec<_> =
             model.into_iter().map(|logged| (logged.record.position, logged.record.fact)).collect();
         let real = wait_for("the history is as long as the model's", async || {
-            let read = self.real.history(&id).await.unwrap_or_default();
+            let read = self.real.history(&id, 0).await.unwrap_or_default();
             (read.len() >= model.len()).then_some(read)
         });
         let real: Vec<_> = real
