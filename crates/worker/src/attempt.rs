@@ -4,7 +4,9 @@
 //! - Exactly one result is published for a delivery that keeps its lease, and the task is acknowledged
 //!   after it is stored; none for one that loses it.
 //! - A failure of the engine is a failure here: nothing is made up.
+//! - What an engine host says is stored, shown and logged without the values of secrets.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +17,9 @@ use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Utc};
 use mahavishnu_bus::tasks::{Delivery, MAX_DELIVERIES};
 use mahavishnu_bus::{Bus, Trace};
-use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Paused, Progressed, Question};
+use mahavishnu_core::execution::{
+    Completed, Fact, Failed, Failure, Object, Origin, Paused, Progressed, Question,
+};
 use mahavishnu_core::id::{Queue, WorkerId};
 use mahavishnu_proto::{wire, worker};
 use mahavishnu_telemetry::{SpanRelay, context};
@@ -31,6 +35,7 @@ use crate::host::{Connection, Host};
 use crate::memory;
 use crate::model::{KeyedModel, Models};
 use crate::noop;
+use crate::secrets::{Sealing, Secrets, Values};
 
 /// How long the engine may take to obey before its process is killed.
 const GRACE: Duration = Duration::from_millis(800);
@@ -53,6 +58,8 @@ pub struct Context {
     pub data: PathBuf,
     /// The models.
     pub models: Models,
+    /// The secrets that tasks may refer to.
+    pub secrets: Secrets,
     /// Bytes that the process of an attempt may hold.
     pub memory: Option<u64>,
     /// Where the host's spans go.
@@ -127,7 +134,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(&self, signals: Signals) {
-        let outcome = self.outcome(&signals).await;
+        let outcome = self.without_secrets(self.outcome(&signals).await);
         let fact = match outcome {
             Outcome::LeaseLost => {
                 tracing::warn!("the lease is lost; another worker has the task");
@@ -164,6 +171,27 @@ impl Attempt<'_> {
         }
     }
 
+    fn without_secrets(&self, mut outcome: Outcome) -> Outcome {
+        let redactor = &self.context.secrets.redactor;
+        match &mut outcome {
+            Outcome::Completed(output) => redactor.object(output),
+            Outcome::Failed(failure) => {
+                // The field is the task's own, in which references stand.
+                [&mut failure.reason, &mut failure.message, &mut failure.traceback]
+                    .into_iter()
+                    .for_each(|text| redactor.string(text));
+            }
+            Outcome::Paused { questions, .. } => {
+                for question in questions {
+                    redactor.string(&mut question.title);
+                    redactor.object(&mut question.payload);
+                }
+            }
+            Outcome::LeaseLost => {}
+        }
+        outcome
+    }
+
     async fn outcome(&self, signals: &Signals) -> Outcome {
         if self.delivery.delivery > MAX_DELIVERIES {
             let message =
@@ -176,8 +204,12 @@ impl Attempt<'_> {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the start is not stored");
                 return Outcome::LeaseLost;
             }
-            let Some(host) = &self.context.host else { return self.noop(signals).await };
-            match self.prepare(host).await {
+            let (task, secrets) = match self.context.secrets.fill(&self.delivery.task) {
+                Ok(filled) => filled,
+                Err(failure) => return Outcome::Failed(failure),
+            };
+            let Some(host) = &self.context.host else { return self.noop(&task, signals).await };
+            match self.prepare(host, task, secrets).await {
                 Ok((connection, staged)) => self.talk(connection, &staged, signals).await,
                 Err(failure) => Outcome::Failed(failure),
             }
@@ -220,15 +252,26 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn prepare(&self, host: &Host) -> Result<(Connection, Prepared), Failure> {
+    async fn prepare(
+        &self,
+        host: &Host,
+        filled: Object,
+        secrets: Values,
+    ) -> Result<(Connection, Prepared), Failure> {
         let task = &self.delivery.task;
-        let model = self.context.models.choose(task.task.get("model").and_then(Value::as_str))?;
+        let sealing = Sealing::new(secrets);
+        let model = self.choose(filled.get("model").and_then(Value::as_str))?;
         let staged = documents::stage(&self.context.bus, task, &self.context.project).await?;
         let checkpoint = match task.resolution.as_ref().and_then(|resolution| resolution.checkpoint.as_ref())
         {
             None => None,
             Some(checkpoint) => match self.context.bus.get_artifact(checkpoint).await {
-                Ok(bytes) => Some(BASE64_STANDARD.encode(bytes)),
+                Ok(bytes) => {
+                    let opened = sealing.open(bytes.into());
+                    let opened =
+                        opened.map_err(|error| Failure::terminal("SECRET_CHANGED", error.to_string()))?;
+                    Some(BASE64_STANDARD.encode(opened))
+                }
                 Err(error) => {
                     return Err(Failure::retryable(
                         "CHECKPOINT_UNAVAILABLE",
@@ -241,7 +284,14 @@ impl Attempt<'_> {
             .open()
             .await
             .map_err(|error| Failure::retryable("HOST_UNAVAILABLE", format!("{error:#}")))?;
-        Ok((connection, Prepared { staged, model, checkpoint }))
+        Ok((connection, Prepared { task: filled, sealing, staged, model, checkpoint }))
+    }
+
+    /// The model that this name means. Its key is a secret.
+    fn choose(&self, asked: Option<&str>) -> Result<KeyedModel, Failure> {
+        let model = self.context.models.choose(asked)?;
+        self.context.secrets.redactor.learn(&model.api_key);
+        Ok(model)
     }
 
     async fn talk(&self, mut connection: Connection, prepared: &Prepared, signals: &Signals) -> Outcome {
@@ -250,8 +300,10 @@ impl Attempt<'_> {
             return died(&error.to_string());
         }
         let deadline = time_left.map(|left| Instant::now() + left);
-        let calls = Calls::new(self.context.bus.clone(), self.delivery.execution.clone(), self.origin());
-        let mut talk = Talk { calls, progress: 0 };
+        let (bus, execution) = (self.context.bus.clone(), self.delivery.execution.clone());
+        let (sealing, redactor) = (prepared.sealing.clone(), self.context.secrets.redactor.clone());
+        let calls = Calls::new(bus, execution, self.origin(), sealing, redactor);
+        let mut talk = Talk { calls, progress: 0, deltas: HashMap::new() };
         let mut leaked = pin!(memory::exceeded(connection.process(), self.context.memory));
         loop {
             // What a frame asks for may take long; a stop does not wait for it.
@@ -303,7 +355,8 @@ impl Attempt<'_> {
             resume: task.resume,
             delivery: self.delivery.delivery,
             deadline_ms: time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-            task: &task.task,
+            task: &prepared.task,
+            secrets: prepared.sealing.values().collect(),
             input: &task.input,
             dependencies: task.dependencies.iter().map(|(id, output)| (id.as_str(), &**output)).collect(),
             repos: &task.repos,
@@ -338,6 +391,8 @@ impl Attempt<'_> {
                 }
             }
             FromHost::Delta { source, text } => {
+                let redactor = &self.context.secrets.redactor;
+                let text = redactor.piece(talk.deltas.entry(source.clone()).or_default(), &text);
                 self.show(worker::live::Kind::Delta(worker::Delta { source, text })).await;
             }
             FromHost::Call { id, method, params } => {
@@ -368,6 +423,7 @@ impl Attempt<'_> {
                         payload: question.payload,
                     })
                     .collect();
+                let checkpoint = checkpoint.map(|body| talk.calls.sealing.seal(body));
                 return Ok(Some(Outcome::Paused { questions, checkpoint }));
             }
             FromHost::Done { output } => return Ok(Some(Outcome::Completed(output))),
@@ -390,9 +446,9 @@ impl Attempt<'_> {
     }
 
     /// The no-op engine's attempt.
-    async fn noop(&self, signals: &Signals) -> Outcome {
+    async fn noop(&self, filled: &Object, signals: &Signals) -> Outcome {
         let task = &self.delivery.task;
-        let script = match noop::Script::read(&task.task) {
+        let script = match noop::Script::read(filled) {
             Ok(script) => script,
             Err(failure) => return Outcome::Failed(failure),
         };
@@ -415,7 +471,9 @@ impl Attempt<'_> {
         }
     }
 
-    async fn progressed(&self, kind: String, name: String, data: Map<String, Value>) {
+    async fn progressed(&self, kind: String, mut name: String, mut data: Map<String, Value>) {
+        self.context.secrets.redactor.string(&mut name);
+        self.context.secrets.redactor.object(&mut data);
         let fact = Fact::Progressed(Progressed { origin: self.origin(), kind, name, data });
         if let Err(error) = self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "progress is not stored");
@@ -426,7 +484,7 @@ impl Attempt<'_> {
     fn model(&self, params: &Value) -> Result<Value, CallError> {
         let invalid = |message: String| CallError { reason: "MODEL_INVALID", message, retryable: false };
         let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
-        let model = self.context.models.choose(Some(name)).map_err(|failure| invalid(failure.message))?;
+        let model = self.choose(Some(name)).map_err(|failure| invalid(failure.message))?;
         serde_json::to_value(model).map_err(|error| invalid(error.to_string()))
     }
 
@@ -476,9 +534,13 @@ impl Attempt<'_> {
 
     fn relay(&self, otlp: String) {
         let Some(relay) = self.context.relay.clone() else { return };
+        let redactor = self.context.secrets.redactor.clone();
         tokio::spawn(async move {
             let sent = match BASE64_STANDARD.decode(otlp) {
-                Ok(request) => relay.export(&request).await,
+                Ok(mut request) => {
+                    redactor.overwrite(&mut request);
+                    relay.export(&request).await
+                }
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = sent {
@@ -514,10 +576,15 @@ struct Talk {
     calls: Calls,
     /// Progress frames so far.
     progress: u32,
+    /// The ends of deltas, by source, in which a secret may have begun.
+    deltas: HashMap<String, String>,
 }
 
 /// What is ready before the host gets the task.
 struct Prepared {
+    /// The task, with its secrets.
+    task: Object,
+    sealing: Sealing,
     staged: documents::Staged,
     model: KeyedModel,
     checkpoint: Option<String>,

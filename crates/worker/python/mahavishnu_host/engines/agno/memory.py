@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +88,21 @@ async def opened(task: Task) -> AsyncIterator[Memory]:
                 break
             except BlockingIOError:
                 await asyncio.sleep(_TURN)
-        yield Memory(name, directory, True)
+        try:
+            yield Memory(name, directory, True)
+        finally:
+            _strike(directory, task.secrets)
+
+
+def _strike(directory: Path, secrets: Sequence[str]) -> None:
+    """Takes the task's secrets out of what later runs remember; one that waits has them in its checkpoint, sealed."""
+    for path in directory.glob("*.json") if secrets else ():
+        kept = clean = path.read_text("utf-8")
+        for secret in sorted(secrets, key=len, reverse=True):
+            for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+                clean = clean.replace(form, "***")
+        if clean != kept:
+            path.write_text(clean, "utf-8")
 
 
 def pause(final: Any, memory: Memory, decided: dict[str, dict[str, Any]]) -> Paused:
