@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mahavishnu_test_support::otlp::Collector;
-use mahavishnu_test_support::system::{Home, Said, finished};
+use mahavishnu_test_support::system::{Home, Running, Said, finished};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::ran::Ran;
-use crate::support::{RUN, SHORT, mahavishnu, provisioned, test, traced};
+use crate::support::{RUN, SHORT, START, mahavishnu, provisioned, test, traced};
 
 /// From the environment.
 const TOKEN: &str = "tok-7f3a91c2e84b";
@@ -124,13 +125,23 @@ impl Place {
         command
     }
 
-    /// Runs a workflow on a system of its own; what the command said, and what it left.
-    async fn run(&self, stages: Value, more: &[&str]) -> (Ran, Said) {
+    /// Runs a workflow, on a system that stays or on one of its own; what the command said, in parts and as it is.
+    async fn run(&self, endpoint: Option<&str>, stages: Value) -> (Ran, Said) {
         let mut command = self.command(&["run", "--json", "--approve", "--project"]).await;
-        command.arg(self.project.path()).args(more).arg("-");
+        command.arg(self.project.path()).args(endpoint.map(|url| format!("--endpoint={url}"))).arg("-");
         let workflow = json!({"stages": stages}).to_string();
         let said = finished(command, workflow.as_bytes(), RUN).await.unwrap();
         (Ran::new(said.code, &said.out, said.err.clone()), said)
+    }
+
+    /// A system that stays until it is told to end.
+    async fn system(&self, model: &str) -> (Running, String) {
+        let engines = ["--engines", "langgraph,prefect,agno"];
+        let mut command = self.command(&["dev", "--json", "--listen", "127.0.0.1:0", "--model", model]).await;
+        command.args(engines).arg("--project").arg(self.project.path());
+        let mut dev = Running::start(command, &self.home.path().join("dev.log")).unwrap();
+        let endpoint = dev.ready(START).await.unwrap()["endpoint"].as_str().unwrap().to_owned();
+        (dev, endpoint)
     }
 }
 
@@ -185,9 +196,11 @@ fn digest(text: &str) -> String {
 fn a_secret_reaches_the_engine_and_nothing_else() {
     test(async {
         let place = Place::new().await;
+        let provider = Api::refusing(KEY);
+        let (dev, endpoint) = place.system(&format!("gpt@{}", provider.url)).await;
+        let run = async |stages: Value| place.run(Some(&endpoint), stages).await;
         let (token, password) = ("${{ secrets.TOKEN }}", "${{ secrets[\"db-password\"] }}");
-        let (ran, all) = place
-            .run(
+        let (ran, all) = run(
                 json!([
                     {"id": "graph", "type": "langgraph", "needs": [], "task": {"graph": "graphs.py:graph",
                         "input": {"token": token, "password": password, "canary": CANARY}}},
@@ -196,10 +209,7 @@ fn a_secret_reaches_the_engine_and_nothing_else() {
                     {"id": "dag", "type": "prefect", "needs": [], "task": {"type": "dag", "tasks": [
                         {"name": "made", "sql": format!("SELECT '{token}' AS token")},
                         {"name": "back", "python": "flows.py:back", "needs": ["made"], "parameters": {"token": token}}]}},
-                ]),
-                &[],
-            )
-            .await;
+                ])).await;
         assert_eq!(ran.code, Some(0), "{}", ran.story());
         let state = &ran.output("graph")["state"];
         assert_eq!(state["before"], digest(TOKEN), "the node got the value");
@@ -211,34 +221,22 @@ fn a_secret_reaches_the_engine_and_nothing_else() {
         assert_eq!(ran.output("dag")["tasks"]["back"], json!({"token": "***", "n": 1}));
 
         let fails = |engine: &str, task: Value| json!([{"id": "s", "type": engine, "task": task}]);
-        let (graph, one) = place
-            .run(
-                fails(
-                    "langgraph",
-                    json!({"graph": "graphs.py:failing", "input": {"token": token, "password": password}}),
-                ),
-                &[],
-            )
-            .await;
-        let (flow, two) = place
-            .run(
-                fails("prefect", json!({"flow": "flows.py:broken", "parameters": {"password": password}})),
-                &[],
-            )
-            .await;
+        let given = json!({"token": token, "password": password});
+        let failing = json!({"graph": "graphs.py:failing", "input": given});
+        let (graph, one) = run(fails("langgraph", failing)).await;
+        let broken = json!({"flow": "flows.py:broken", "parameters": {"password": password}});
+        let (flow, two) = run(fails("prefect", broken)).await;
         for ran in [&graph, &flow] {
             let told = ran.events.last().unwrap().to_string();
             assert!(ran.code == Some(1) && told.contains("***"), "{told}\n{}", ran.story());
         }
 
-        let provider = Api::refusing(KEY);
-        let model = format!("gpt@{}", provider.url);
-        let (refused, three) = place
-            .run(fails("agno", json!({"agents": ["tester"], "task": "Say yes."})), &["--model", &model])
-            .await;
+        let (refused, three) = run(fails("agno", json!({"agents": ["tester"], "task": "Say yes."}))).await;
         assert_eq!(refused.code, Some(1), "{}", refused.story());
         assert!(provider.requests() > 0, "the provider was asked");
 
+        dev.signal(Signal::TERM).unwrap();
+        dev.end(START).await.unwrap();
         let said = [&all, &one, &two, &three];
         for secret in [TOKEN, PASSWORD, KEY] {
             assert_eq!(holding(&place, &said, secret), Vec::<PathBuf>::new(), "{secret}");
@@ -259,7 +257,7 @@ fn a_secret_that_is_not_there_fails_its_stage_at_once() {
     test(async {
         let place = Place::new().await;
         let task = json!({"graph": "graphs.py:failing", "input": {"a": ["x", "${{ secrets.NOBODY }}"]}});
-        let (ran, _) = place.run(json!([{"id": "s", "type": "langgraph", "task": task}]), &[]).await;
+        let (ran, _) = place.run(None, json!([{"id": "s", "type": "langgraph", "task": task}])).await;
         assert_eq!(ran.code, Some(1), "{}", ran.story());
         let failed: Vec<&Value> = ran.of("stage_failed").collect();
         assert_eq!(failed.len(), 1, "it is not tried again: {}", ran.story());
