@@ -12,6 +12,7 @@ mod redactor;
 mod sealing;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
 use mahavishnu_core::execution::{Failure, Object, Task};
@@ -62,10 +63,10 @@ impl Secrets {
                 )));
             };
             for name in names_in(text) {
-                if !values.contains_key(&name) {
-                    let value = self.read(&name).map_err(at_fault)?;
+                if let Entry::Vacant(place) = values.entry(name) {
+                    let value = self.read(place.key()).map_err(at_fault)?;
                     self.redactor.learn(&value);
-                    values.insert(name, value);
+                    place.insert(value);
                 }
             }
             *text = fill(text, &values)
