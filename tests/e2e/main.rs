@@ -6,6 +6,7 @@
 //! | [`refusals`] | bad input is refused by field path before anything runs, by the command and by the server |
 //! | [`cli`] | the contract of `select`, `recommend`, `plan` and `run` |
 //! | [`schedules`] | a schedule of a sample, from the command that makes it to the rows that it loads |
+//! | [`secrets`] | a secret reaches the engine and is found nowhere else |
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
@@ -41,6 +42,7 @@ mod pools;
 mod ran;
 mod refusals;
 mod schedules;
+mod secrets;
 mod site;
 mod support;
 mod trace;

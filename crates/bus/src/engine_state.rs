@@ -15,7 +15,7 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::checkpoints::{MAX_SIZE, PIECE};
-use crate::{Bus, Error, Result, log, streams, subjects};
+use crate::{Bus, Error, Result, history, streams, subjects};
 
 /// What stands under a key.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +109,7 @@ fn subject(engine: &EngineName, key: &str) -> String {
 async fn last(stream: &Stream<()>, subject: &str) -> Result<Option<(u64, worker::EngineState)>> {
     match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => Ok(Some((message.sequence, decode(message.payload)?))),
-        Err(error) if log::is_not_found(&error) => Ok(None),
+        Err(error) if history::is_not_found(&error) => Ok(None),
         Err(error) => Err(Error::new(error)),
     }
 }
@@ -125,7 +125,7 @@ async fn whole(stream: &Stream<()>, record: worker::EngineState) -> Result<Optio
                 let part: worker::Part = decode(message.payload)?;
                 body.extend_from_slice(&part.body);
             }
-            Err(error) if log::is_not_found(&error) => return Ok(None),
+            Err(error) if history::is_not_found(&error) => return Ok(None),
             Err(error) => return Err(Error::new(error)),
         }
     }
@@ -138,7 +138,7 @@ async fn own(stream: &Stream<()>, subject: &str, record: &Bytes, revision: u64) 
     match stream.get_last_raw_message_by_subject(subject).await {
         Ok(last) if last.sequence > revision && last.payload == *record => Ok(last.sequence),
         Ok(_) => Err(Error::Conflict),
-        Err(error) if log::is_not_found(&error) => Err(Error::Conflict),
+        Err(error) if history::is_not_found(&error) => Err(Error::Conflict),
         Err(error) => Err(Error::new(error)),
     }
 }

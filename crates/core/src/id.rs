@@ -82,6 +82,8 @@ ids! {
     WorkerId,
     /// A rule that starts executions.
     ScheduleId,
+    /// The name of a secret, as workers know it.
+    SecretName,
 }
 
 /// A task queue: the tasks of one engine, for the workers of one pool. As a text `langgraph`, or `langgraph@reports`, which

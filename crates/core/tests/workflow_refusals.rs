@@ -720,3 +720,27 @@ fn large_hostile_documents_are_answered() {
         assert!((1..=MAX_VIOLATIONS + 1).contains(&violations.0.len()), "{}", &text[..100]);
     }
 }
+
+#[test]
+fn secrets() {
+    let workflow = |task: &str| stage("custom", json!({"a": {"b": [task]}}));
+    for (text, reason) in [
+        ("${{ secrets }}", InvalidExpression),
+        ("${{ secrets.a.b }}", InvalidExpression),
+        ("${{ secrets.db-password }}", InvalidExpression),
+        ("${{ size(secrets.A) }}", InvalidExpression),
+        ("${{ has(secrets.A) }}", InvalidExpression),
+        ("${{ secrets['a/b'] }}", InvalidValue),
+        ("${{ secrets.A }} ${{ input }}", InvalidExpression),
+    ] {
+        let found = refuse(&workflow(text));
+        assert!(
+            found.0.iter().any(|v| (v.field.as_str(), v.reason) == ("stages[0].task.a.b[0]", reason)),
+            "{text}: {found}"
+        );
+        assert!(found.0.iter().all(|v| v.field == "stages[0].task.a.b[0]"), "{text}: {found}");
+    }
+    let mut condition = workflow("x");
+    condition["stages"][0]["when"] = json!("secrets.A == 'x'");
+    check(&condition, &[("stages[0].when", UnknownReference)]);
+}

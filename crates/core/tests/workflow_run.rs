@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mahavishnu_core::id::StageId;
+use mahavishnu_core::id::{SecretName, StageId};
 use mahavishnu_core::violation::Reason;
 use mahavishnu_core::workflow::plan::{NoteCode, Plan, plan};
 use mahavishnu_core::workflow::{
-    Parsed, StageOutcome, StageView, Workflow, condition_holds, resolve_task, variables,
+    Parsed, StageOutcome, StageView, Workflow, condition_holds, resolve_task, secrets, variables,
 };
 use serde_json::{Map, Value, json};
 
@@ -296,4 +296,42 @@ fn a_result_has_a_limit() {
     let task = json!({"type": "rag_workflow", "query": "q", "docs": vec!["${{ stages.a.output.text }}"; 20]});
     let found = task_of(task, json!({"text": "x".repeat(1 << 20)})).unwrap_err();
     assert!(found.iter().any(|(_, reason)| *reason == Reason::TooLarge));
+}
+
+#[test]
+fn secrets_stay_references_and_only_what_the_author_wrote_is_one() {
+    let task = json!({"type": "rag_workflow", "query": "q ${{ stages.a.output.text }}",
+        "docs": ["$${{ x }}-${{ secrets.DOC }}-${{ secrets[\"d-2\"] }}.pdf"]});
+    let workflow = accept(
+        json!({"stages": [{"id": "a", "type": "custom", "task": {}}, {"type": "llamaindex", "task": task}]}),
+    );
+    let output = json!({"text": "${{ secrets.DOC }}"});
+    let variables = variables(&workflow, &ended(&[("a", StageOutcome::Completed, output)]));
+    let resolved = resolve_task(&workflow.stages[1], &variables).unwrap();
+    assert_eq!(resolved["query"], "q ${{ secrets.DOC }}", "what a stage yields is text");
+    assert_eq!(resolved["docs"], task["docs"]);
+    let fields = secrets::fields(&workflow.stages[1].task);
+    assert_eq!(fields, ["/docs/0"]);
+    let names: Vec<String> = secrets::names(&workflow.stages[1].task).into_iter().map(String::from).collect();
+    assert_eq!(names, ["DOC", "d-2"]);
+    let text = resolved["docs"][0].as_str().unwrap();
+    let name = |name| SecretName::parse(name).unwrap();
+    let mut values = BTreeMap::from([(name("DOC"), "${{ input }}".to_owned())]);
+    assert!(secrets::fill(text, &values).is_err(), "one of them is not known");
+    values.insert(name("d-2"), "2".to_owned());
+    assert_eq!(secrets::fill(text, &values).unwrap(), "${{ x }}-${{ input }}-2.pdf");
+    assert_eq!(secrets::names_in(text), values.into_keys().collect());
+}
+
+#[test]
+fn a_plan_says_who_needs_which_secrets_and_where_they_are_none() {
+    let plan = planned(json!({"input": {"token": {"of": "${{ secrets.A }}"}}, "stages": [
+        {"type": "custom", "task": {"headers": {"authorization": "Bearer ${{ secrets.B }}"}, "x/y": ["${{ secrets.A }}", "${{ secrets.B }}"]}},
+        {"type": "custom", "task": {}},
+    ]}));
+    let names = |n: usize| plan.stages[n].secrets.iter().map(SecretName::as_str).collect::<Vec<_>>();
+    assert_eq!((names(0), names(1)), (vec!["A", "B"], vec![]));
+    assert!(plan.to_text().contains("custom needs these secrets at its worker: A, B"), "{}", plan.to_text());
+    let notes: Vec<_> = plan.notes.iter().map(|note| (note.field.as_str(), note.code)).collect();
+    assert_eq!(notes, [("input.token", NoteCode::SecretInInput)]);
 }

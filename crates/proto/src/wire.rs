@@ -219,6 +219,7 @@ fn encode_task(execution: &str, task: &core::Task) -> wire::Task {
         engine: task.engine.to_string(),
         pool: task.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
         task_json: json(&task.task),
+        secret_fields: task.secret_fields.clone(),
         input_json: json(&task.input),
         dependencies_json: task
             .dependencies
@@ -402,6 +403,7 @@ pub fn decode_task(task: wire::Task) -> Result<core::Task, Error> {
         attempt: task.attempt,
         resume: task.resume,
         task: object(&task.task_json, "task_json")?,
+        secret_fields: task.secret_fields,
         input: object(&task.input_json, "input_json")?,
         dependencies: task
             .dependencies_json

@@ -6,7 +6,9 @@
 //! - A delivery that lost its lease is stopped and publishes no failure. What it had completed by then is stored all the same: the
 //!   log takes the first result of the attempt, and shows any other as void.
 //! - A failure of the engine is a failure here: nothing is made up.
+//! - What an engine host says is stored, shown and logged without the values of secrets.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +19,9 @@ use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Utc};
 use mahavishnu_bus::tasks::{Delivery, MAX_DELIVERIES};
 use mahavishnu_bus::{Bus, Trace};
-use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Paused, Progressed, Question};
+use mahavishnu_core::execution::{
+    Completed, Fact, Failed, Failure, Object, Origin, Paused, Progressed, Question,
+};
 use mahavishnu_core::id::{Queue, WorkerId};
 use mahavishnu_proto::{wire, worker};
 use mahavishnu_telemetry::{SpanRelay, context};
@@ -33,6 +37,7 @@ use crate::host::{Connection, Host};
 use crate::memory;
 use crate::model::{KeyedModel, Models};
 use crate::noop;
+use crate::secrets::{Sealing, Secrets, Values};
 
 /// How long the engine may take to obey before its process is killed.
 const GRACE: Duration = Duration::from_millis(500);
@@ -55,6 +60,8 @@ pub struct Context {
     pub data: PathBuf,
     /// The models.
     pub models: Models,
+    /// The secrets that tasks may refer to.
+    pub secrets: Secrets,
     /// Bytes that the process of an attempt may hold.
     pub memory: Option<u64>,
     /// Where the host's spans go.
@@ -134,7 +141,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(&self, signals: Signals) {
-        let mut outcome = self.outcome(&signals).await;
+        let mut outcome = self.without_secrets(self.outcome(&signals).await);
         if matches!(outcome, Outcome::Failed(_)) && self.contact().elapsed() > self.context.bus.lease() {
             outcome = Outcome::LeaseLost;
         }
@@ -174,6 +181,27 @@ impl Attempt<'_> {
         }
     }
 
+    fn without_secrets(&self, mut outcome: Outcome) -> Outcome {
+        let redactor = &self.context.secrets.redactor;
+        match &mut outcome {
+            Outcome::Completed(output) => redactor.object(output),
+            Outcome::Failed(failure) => {
+                // The field is the task's own, in which references stand.
+                [&mut failure.reason, &mut failure.message, &mut failure.traceback]
+                    .into_iter()
+                    .for_each(|text| redactor.string(text));
+            }
+            Outcome::Paused { questions, .. } => {
+                for question in questions {
+                    redactor.string(&mut question.title);
+                    redactor.object(&mut question.payload);
+                }
+            }
+            Outcome::LeaseLost => {}
+        }
+        outcome
+    }
+
     async fn outcome(&self, signals: &Signals) -> Outcome {
         if self.delivery.delivery > MAX_DELIVERIES {
             let message =
@@ -186,8 +214,12 @@ impl Attempt<'_> {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the start is not stored");
                 return Outcome::LeaseLost;
             }
-            let Some(host) = &self.context.host else { return self.noop(signals).await };
-            match self.prepare(host).await {
+            let (task, secrets) = match self.context.secrets.fill(&self.delivery.task) {
+                Ok(filled) => filled,
+                Err(failure) => return Outcome::Failed(failure),
+            };
+            let Some(host) = &self.context.host else { return self.noop(&task, signals).await };
+            match self.prepare(host, task, secrets).await {
                 Ok((connection, staged)) => self.talk(connection, &staged, signals).await,
                 Err(failure) => Outcome::Failed(failure),
             }
@@ -236,15 +268,26 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    async fn prepare(&self, host: &Host) -> Result<(Connection, Prepared), Failure> {
+    async fn prepare(
+        &self,
+        host: &Host,
+        filled: Object,
+        secrets: Values,
+    ) -> Result<(Connection, Prepared), Failure> {
         let task = &self.delivery.task;
-        let model = self.context.models.choose(task.task.get("model").and_then(Value::as_str))?;
+        let sealing = Sealing::new(secrets);
+        let model = self.choose(filled.get("model").and_then(Value::as_str))?;
         let staged = documents::stage(&self.context.bus, task, &self.context.project).await?;
         let checkpoint = match task.resolution.as_ref().and_then(|resolution| resolution.checkpoint.as_ref())
         {
             None => None,
             Some(checkpoint) => match self.context.bus.get_artifact(checkpoint).await {
-                Ok(bytes) => Some(BASE64_STANDARD.encode(bytes)),
+                Ok(bytes) => {
+                    let opened = sealing.open(bytes.into());
+                    let opened =
+                        opened.map_err(|error| Failure::terminal("SECRET_CHANGED", error.to_string()))?;
+                    Some(BASE64_STANDARD.encode(opened))
+                }
                 Err(error) => {
                     return Err(Failure::retryable(
                         "CHECKPOINT_UNAVAILABLE",
@@ -257,7 +300,14 @@ impl Attempt<'_> {
             .open()
             .await
             .map_err(|error| Failure::retryable("HOST_UNAVAILABLE", format!("{error:#}")))?;
-        Ok((connection, Prepared { staged, model, checkpoint }))
+        Ok((connection, Prepared { task: filled, sealing, staged, model, checkpoint }))
+    }
+
+    /// The model that this name means. Its key is a secret.
+    fn choose(&self, asked: Option<&str>) -> Result<KeyedModel, Failure> {
+        let model = self.context.models.choose(asked)?;
+        self.context.secrets.redactor.learn(&model.api_key);
+        Ok(model)
     }
 
     async fn talk(&self, mut connection: Connection, prepared: &Prepared, signals: &Signals) -> Outcome {
@@ -266,9 +316,11 @@ impl Attempt<'_> {
             return died(&error.to_string());
         }
         let deadline = time_left.map(|left| Instant::now() + left);
-        let (bus, engine) = (self.context.bus.clone(), self.context.queue.engine.clone());
-        let calls = Calls::new(bus, engine, self.delivery.execution.clone(), self.origin());
-        let mut talk = Talk { calls, progress: 0 };
+        let (bus, execution) = (self.context.bus.clone(), self.delivery.execution.clone());
+        let engine = self.context.queue.engine.clone();
+        let (sealing, redactor) = (prepared.sealing.clone(), self.context.secrets.redactor.clone());
+        let calls = Calls::new(bus, engine, execution, self.origin(), sealing, redactor);
+        let mut talk = Talk { calls, progress: 0, deltas: HashMap::new() };
         let mut leaked = pin!(memory::exceeded(connection.process(), self.context.memory));
         loop {
             // What a frame asks for may take long; a stop does not wait for it.
@@ -320,7 +372,8 @@ impl Attempt<'_> {
             resume: task.resume,
             delivery: self.delivery.delivery,
             deadline_ms: time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-            task: &task.task,
+            task: &prepared.task,
+            secrets: prepared.sealing.values().collect(),
             input: &task.input,
             dependencies: task.dependencies.iter().map(|(id, output)| (id.as_str(), &**output)).collect(),
             repos: &task.repos,
@@ -355,6 +408,8 @@ impl Attempt<'_> {
                 }
             }
             FromHost::Delta { source, text } => {
+                let redactor = &self.context.secrets.redactor;
+                let text = redactor.piece(talk.deltas.entry(source.clone()).or_default(), &text);
                 self.show(worker::live::Kind::Delta(worker::Delta { source, text })).await;
             }
             FromHost::Call { id, method, params } => {
@@ -385,6 +440,7 @@ impl Attempt<'_> {
                         payload: question.payload,
                     })
                     .collect();
+                let checkpoint = checkpoint.map(|body| talk.calls.sealing.seal(body));
                 return Ok(Some(Outcome::Paused { questions, checkpoint }));
             }
             FromHost::Done { output } => return Ok(Some(Outcome::Completed(output))),
@@ -407,9 +463,9 @@ impl Attempt<'_> {
     }
 
     /// The no-op engine's attempt.
-    async fn noop(&self, signals: &Signals) -> Outcome {
+    async fn noop(&self, filled: &Object, signals: &Signals) -> Outcome {
         let task = &self.delivery.task;
-        let script = match noop::Script::read(&task.task) {
+        let script = match noop::Script::read(filled) {
             Ok(script) => script,
             Err(failure) => return Outcome::Failed(failure),
         };
@@ -432,7 +488,9 @@ impl Attempt<'_> {
         }
     }
 
-    async fn progressed(&self, kind: String, name: String, data: Map<String, Value>) {
+    async fn progressed(&self, kind: String, mut name: String, mut data: Map<String, Value>) {
+        self.context.secrets.redactor.string(&mut name);
+        self.context.secrets.redactor.object(&mut data);
         let fact = Fact::Progressed(Progressed { origin: self.origin(), kind, name, data });
         if let Err(error) = self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "progress is not stored");
@@ -443,7 +501,7 @@ impl Attempt<'_> {
     fn model(&self, params: &Value) -> Result<Value, CallError> {
         let invalid = |message: String| CallError { reason: "MODEL_INVALID", message, retryable: false };
         let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
-        let model = self.context.models.choose(Some(name)).map_err(|failure| invalid(failure.message))?;
+        let model = self.choose(Some(name)).map_err(|failure| invalid(failure.message))?;
         serde_json::to_value(model).map_err(|error| invalid(error.to_string()))
     }
 
@@ -493,9 +551,13 @@ impl Attempt<'_> {
 
     fn relay(&self, otlp: String) {
         let Some(relay) = self.context.relay.clone() else { return };
+        let redactor = self.context.secrets.redactor.clone();
         tokio::spawn(async move {
             let sent = match BASE64_STANDARD.decode(otlp) {
-                Ok(request) => relay.export(&request).await,
+                Ok(mut request) => {
+                    redactor.overwrite(&mut request);
+                    relay.export(&request).await
+                }
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = sent {
@@ -531,10 +593,15 @@ struct Talk {
     calls: Calls,
     /// Progress frames so far.
     progress: u32,
+    /// The ends of deltas, by source, in which a secret may have begun.
+    deltas: HashMap<String, String>,
 }
 
 /// What is ready before the host gets the task.
 struct Prepared {
+    /// The task, with its secrets.
+    task: Object,
+    sealing: Sealing,
     staged: documents::Staged,
     model: KeyedModel,
     checkpoint: Option<String>,

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::host::frame::CallError;
+use crate::secrets::{Changed, Redactor, Sealing};
 
 /// The calls of one attempt.
 pub struct Calls {
@@ -25,6 +26,10 @@ pub struct Calls {
     execution: ExecutionId,
     origin: Origin,
     checkpoints: Option<Checkpoints>,
+    /// Keeps secrets out of checkpoints, and
+    pub sealing: Sealing,
+    /// out of what people see of them.
+    redactor: Redactor,
 }
 
 /// Why a call is not answered with a result.
@@ -36,8 +41,15 @@ pub enum Refusal {
 }
 
 impl Calls {
-    pub const fn new(bus: Bus, engine: EngineName, execution: ExecutionId, origin: Origin) -> Self {
-        Self { bus, engine, execution, origin, checkpoints: None }
+    pub const fn new(
+        bus: Bus,
+        engine: EngineName,
+        execution: ExecutionId,
+        origin: Origin,
+        sealing: Sealing,
+        redactor: Redactor,
+    ) -> Self {
+        Self { bus, engine, execution, origin, checkpoints: None, sealing, redactor }
     }
 
     /// Answers one call.
@@ -49,6 +61,8 @@ impl Calls {
             "checkpoints_read" => {
                 let Position { position } = read(params)?;
                 let body = self.opened()?.read(position).await.map_err(refused)?;
+                let changed = |changed: Changed| error("SECRET_CHANGED", changed.to_string());
+                let body = self.sealing.open(body.into()).map_err(changed)?;
                 Ok(json!({"body": BASE64_STANDARD.encode(body)}))
             }
             "checkpoints_delete" => {
@@ -80,8 +94,10 @@ impl Calls {
     }
 
     async fn save(&mut self, record: Save) -> Result<Value, Refusal> {
-        let body = decoded(&record.body)?;
-        let view = Bytes::from(Value::Object(record.view).to_string());
+        let mut view = record.view;
+        self.redactor.object(&mut view);
+        let view = Bytes::from(Value::Object(view).to_string());
+        let body = self.sealing.seal(decoded(&record.body)?.into());
         let key = Key {
             thread: record.thread,
             namespace: record.namespace,

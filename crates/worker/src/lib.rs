@@ -10,6 +10,7 @@
 //! | [`documents`] | puts what a task names in `docs` where the host can read it |
 //! | [`memory`] | the ceiling of an attempt's process |
 //! | [`model`] | which model the engines use; [`local`] is the way to the small one of the machine |
+//! | [`secrets`] | where secrets come from, and that they go nowhere but into tasks |
 //! | [`noop`] | the engine that does what its task says and nothing else, without a host |
 //!
 //! Invariants: a task is acknowledged only after its own result is stored; a result says which attempt made
@@ -25,6 +26,7 @@ mod model;
 mod noop;
 mod options;
 mod runtime;
+mod secrets;
 mod sidecar;
 
 use std::path::{Path, PathBuf};
@@ -189,12 +191,21 @@ async fn prepare(
         };
         Bus::connect(options).await.context("NATS")
     };
+    let secrets = secrets::Secrets::new(options.secrets_dir);
+    let redactor = secrets.redactor.clone();
     let started = async {
         match runs {
             Runs::Engine(engine) => {
-                let (host, sidecar) =
-                    start(engine, options.python, options.isolation, options.allow_shell, &data, provision)
-                        .await?;
+                let (host, sidecar) = start(
+                    engine,
+                    options.python,
+                    options.isolation,
+                    options.allow_shell,
+                    &data,
+                    redactor,
+                    provision,
+                )
+                .await?;
                 Ok((Some(host), sidecar))
             }
             Runs::Own { name, module } => {
@@ -209,6 +220,7 @@ async fn prepare(
                     sources: provision.sources(&SOURCES).await.context("engine host")?,
                     isolation: options.isolation,
                     environment: Vec::new(),
+                    redactor,
                 });
                 Ok((Some(host.await?), None))
             }
@@ -218,7 +230,8 @@ async fn prepare(
     let (bus, (host, sidecar)) = tokio::try_join!(bus, started)?;
     let memory = Some(options.memory_mib << 20).filter(|bytes| *bytes > 0);
     let models = model::Models::new(options.model, local::LocalModel::open(provision).await?);
-    let context = attempt::Context { bus, queue, worker: id, host, project, data, models, memory, relay };
+    let context =
+        attempt::Context { bus, queue, worker: id, host, project, data, models, secrets, memory, relay };
     Ok((Arc::new(context), sidecar))
 }
 
@@ -229,6 +242,7 @@ async fn start(
     isolation: Isolation,
     allow_shell: bool,
     data: &Path,
+    redactor: secrets::Redactor,
     provision: &Provision,
 ) -> anyhow::Result<(host::Host, Option<sidecar::Running>)> {
     let python = match python {
@@ -245,6 +259,6 @@ async fn start(
     // As the flags, the environment and the file say together, whatever the host would inherit.
     environment.push(("MAHAVISHNU_ALLOW_SHELL".to_owned(), allow_shell.to_string()));
     let engine = engine.name.to_owned();
-    let options = host::Options { engine, own: None, python, sources, isolation, environment };
+    let options = host::Options { engine, own: None, python, sources, isolation, environment, redactor };
     Ok((host::Host::start(options).await?, sidecar))
 }

@@ -93,12 +93,12 @@ impl FromStr for Model {
 }
 
 /// A model with its key.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct KeyedModel {
     #[serde(flatten)]
     model: Model,
     /// The key; servers without one take anything.
-    api_key: String,
+    pub api_key: String,
 }
 
 /// What the worker's setting and the overrides of stages and agents come to.

@@ -46,6 +46,10 @@ pub struct Options {
     /// Let the Prefect engine run `shell` tasks of graphs, which it refuses otherwise
     #[arg(long, env = "MAHAVISHNU_ALLOW_SHELL", value_parser = clap::builder::BoolishValueParser::new())]
     pub allow_shell: bool,
+    /// Directory of secrets, a file each. A task refers to one as ${{ secrets.NAME }}; what has no file here is looked for
+    /// in the variable MAHAVISHNU_SECRET_NAME
+    #[arg(long, env = "MAHAVISHNU_SECRETS_DIR", value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
     /// How long running attempts may go on after a request to stop, such as 30s
     #[arg(long, env = "MAHAVISHNU_DRAIN", default_value = "30s", value_parser = humantime::parse_duration)]
     pub drain: Duration,

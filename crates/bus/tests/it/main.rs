@@ -104,6 +104,7 @@ fn scheduled(attempt: u32) -> Fact {
         attempt,
         resume: 0,
         task: object(json!({"x": 1})),
+        secret_fields: Vec::new(),
         input: Object::new(),
         dependencies: BTreeMap::new(),
         repos: vec!["r".into()],

@@ -123,7 +123,9 @@ impl<'a> Round<'a> {
     ) -> Result<(), Failure> {
         // Most tasks have no templates, and the variables are as large as all outputs together.
         let none = Object::new();
-        let variables = if workflow::has_templates(stage) { self.variables() } else { &none };
+        let has_templates = workflow::has_templates(stage);
+        let secret_fields = if has_templates { workflow::secrets::fields(&stage.task) } else { Vec::new() };
+        let variables = if has_templates { self.variables() } else { &none };
         let task = workflow::resolve_task(stage, variables).map_err(invalid)?;
         self.commands.push(Command::Record(Fact::Scheduled(Task {
             stage: stage.id.clone(),
@@ -132,6 +134,7 @@ impl<'a> Round<'a> {
             attempt,
             resume,
             task,
+            secret_fields,
             input: self.workflow.input.clone(),
             dependencies: self.dependencies(stage),
             repos: self.workflow.repos.clone(),

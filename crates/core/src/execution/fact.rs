@@ -329,6 +329,9 @@ pub struct Task {
     pub resume: u32,
     /// The stage's task, templates resolved.
     pub task: Object,
+    /// Where it refers to secrets: JSON pointers of texts that are templates, filled in by the worker alone. A text
+    /// elsewhere that looks like one is a text.
+    pub secret_fields: Vec<String>,
     /// The workflow's input.
     pub input: Object,
     /// Outputs of the stages that this one needs.

@@ -39,6 +39,16 @@ impl Expression {
         let path = self.paths.iter().find(|path| path.variable == *variable && !path.test)?;
         Some(&path.root)
     }
+
+    /// The member of a variable that it reads, when it is nothing but that: `secrets.name`.
+    pub fn only_member(&self, root: &str) -> Option<&str> {
+        let Expr::Ident(variable) = &self.root.expr else { return None };
+        let path = self.paths.iter().find(|path| path.variable == *variable && !path.test)?;
+        match path.steps.as_slice() {
+            [Step::Key(name)] if path.root == root => Some(name),
+            _ => None,
+        }
+    }
 }
 
 impl Template {

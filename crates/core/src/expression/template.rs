@@ -3,6 +3,8 @@
 //! A text that is one template and nothing else yields the value with its type. Within other text the value is
 //! written out: a text as it is, anything else as compact JSON. `$${{` stands for a literal `${{`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::{Error, Expression};
@@ -106,15 +108,20 @@ pub fn has_templates(value: &Value) -> bool {
     }
 }
 
-/// Renders every text within a JSON value. Violations carry the path within the value.
-pub fn render(value: &Value, variables: &Map<String, Value>) -> Result<Value, Violations> {
-    let mut renderer = Renderer { variables, left: MAX_RENDERED, violations: Violations::default() };
+/// Renders every text within a JSON value but those in `kept`. Violations carry the path within the value.
+pub fn render(
+    value: &Value,
+    variables: &Map<String, Value>,
+    kept: &BTreeSet<&str>,
+) -> Result<Value, Violations> {
+    let mut renderer = Renderer { variables, kept, left: MAX_RENDERED, violations: Violations::default() };
     let rendered = renderer.value(value, "");
     renderer.violations.into_result(rendered)
 }
 
 struct Renderer<'a> {
     variables: &'a Map<String, Value>,
+    kept: &'a BTreeSet<&'a str>,
     left: usize,
     violations: Violations,
 }
@@ -122,7 +129,9 @@ struct Renderer<'a> {
 impl Renderer<'_> {
     fn value(&mut self, value: &Value, path: &str) -> Value {
         match value {
-            Value::String(text) if Template::is_in(text) => self.text(text, path),
+            Value::String(text) if Template::is_in(text) && !self.kept.contains(text.as_str()) => {
+                self.text(text, path)
+            }
             Value::Array(items) => {
                 items.iter().enumerate().map(|(n, value)| self.value(value, &item(path, n))).collect()
             }

@@ -168,7 +168,7 @@ pub fn is_person(name: &str) -> bool {
 }
 
 pub(super) fn parse(members: &Map<String, Value>, path: &str, violations: &mut Violations) -> ApprovalDraft {
-    let mut fields = Fields::new(members, path, KEYS, Templates::Resolved, violations);
+    let mut fields = Fields::new(members, path, KEYS, Templates::NONE, violations);
     let approvers = fields.texts("approvers").unwrap_or_default();
     ApprovalDraft {
         approvers: approvers.into_iter().map(|(_, name)| name.to_owned()).collect(),

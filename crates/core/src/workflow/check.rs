@@ -17,7 +17,8 @@ use super::limits::{
 use super::path::{artifact, check_relative};
 use super::reads::Reads;
 use super::{
-    Draft, Engines, RetryDraft, RetryPolicy, Stage, StageDraft, Workflow, approval, ids, outputs, task, texts,
+    Draft, Engines, RetryDraft, RetryPolicy, Stage, StageDraft, Workflow, approval, ids, outputs, secrets,
+    task, texts,
 };
 
 impl Draft {
@@ -66,7 +67,8 @@ fn stages(draft: &Draft, engines: &dyn Engines, violations: &mut Violations) -> 
         let output = outputs::output(stage.engine.as_deref()?, stage.task.as_ref()?);
         Some((id.clone(), output))
     };
-    let types = outputs::variables(ids.iter().zip(&draft.stages).filter_map(yields), &known);
+    let mut types = outputs::variables(ids.iter().zip(&draft.stages).filter_map(yields), &known);
+    types.insert(secrets::ROOT.to_owned(), secrets::variable());
     let mut stages = Vec::new();
     for (n, stage) in draft.stages.iter().enumerate() {
         let path = item("stages", n);

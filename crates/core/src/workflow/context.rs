@@ -14,7 +14,7 @@ use crate::id::StageId;
 use crate::violation::{Violation, Violations};
 
 use super::fields::Templates;
-use super::{Stage, Workflow, task};
+use super::{Stage, Workflow, secrets, task};
 
 /// How a stage ended, for expressions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,18 +78,21 @@ pub fn has_templates(stage: &Stage) -> bool {
     stage.task.values().any(expression::has_templates)
 }
 
-/// The stage's task with every template replaced by what it stands for, checked once more as such.
+/// The stage's task with every template replaced by what it stands for, checked once more as such. Texts that refer to
+/// secrets stay as they are.
 pub fn resolve_task(stage: &Stage, variables: &Map<String, Value>) -> Result<Map<String, Value>, Violations> {
     let mut violations = Violations::default();
     let mut resolved = Map::new();
+    let secret = secrets::texts(&stage.task);
     for (key, value) in &stage.task {
-        match expression::render(value, variables) {
+        match expression::render(value, variables, &secret) {
             Ok(value) => drop(resolved.insert(key.clone(), value)),
             Err(found) => found.0.into_iter().for_each(|violation| violations.add(under(key, violation))),
         }
     }
     if violations.0.is_empty() {
-        task::check(stage.engine.as_str(), &resolved, "task", Templates::Resolved, &mut violations);
+        let templates = Templates::Resolved(&secret);
+        task::check(stage.engine.as_str(), &resolved, "task", templates, &mut violations);
     }
     violations.into_result(resolved)
 }

@@ -3,30 +3,41 @@
 //! A member that is null counts as absent. A text that holds a template passes for every type that it may become; what
 //! it really becomes is only known when the stage runs, and is checked again then.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::expression::{Kind, Template, Type};
 use crate::violation::{Reason, Violation, Violations, item, member, suggestion};
 
+static NO_TEXTS: BTreeSet<&str> = BTreeSet::new();
+
 /// What is known of the templates in a task.
 #[derive(Clone, Copy)]
 pub(super) enum Templates<'t> {
-    /// They have become values: every text is what it says.
-    Resolved,
+    /// They have become values, and every text is what it says but these, in which the worker will put secrets.
+    Resolved(&'t BTreeSet<&'t str>),
     /// What a text with templates yields.
     Yield(&'t dyn Fn(&str) -> Type),
 }
 
 impl Templates<'_> {
+    /// There are none: every text is what it says.
+    pub const NONE: Self = Self::Resolved(&NO_TEXTS);
+
     /// Whether a text still holds one.
     pub fn are_in(self, text: &str) -> bool {
-        matches!(self, Self::Yield(_)) && Template::is_in(text)
+        match self {
+            Self::Resolved(secret) => secret.contains(text),
+            Self::Yield(_) => Template::is_in(text),
+        }
     }
 
     /// What a text yields, if it holds one.
     fn yielded(self, text: &str) -> Option<Type> {
         match self {
             Self::Yield(of) if Template::is_in(text) => Some(of(text)),
+            Self::Resolved(secret) if secret.contains(text) => Some(Type::Text),
             _ => None,
         }
     }

@@ -16,6 +16,7 @@ mod path;
 pub mod plan;
 mod read;
 mod reads;
+pub mod secrets;
 pub mod task;
 mod texts;
 

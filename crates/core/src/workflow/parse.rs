@@ -95,7 +95,7 @@ fn covers(outer: &str, inner: &str) -> bool {
 }
 
 fn workflow(members: &Map<String, Value>, violations: &mut Violations) -> Draft {
-    let mut fields = Fields::new(members, "", WORKFLOW_KEYS, Templates::Resolved, violations);
+    let mut fields = Fields::new(members, "", WORKFLOW_KEYS, Templates::NONE, violations);
     let input = fields.object("input").cloned().unwrap_or_default();
     let repos = fields.texts("repos").map(owned).unwrap_or_default();
     let timeout = fields.text("timeout").map(str::to_owned);
@@ -118,7 +118,7 @@ fn workflow(members: &Map<String, Value>, violations: &mut Violations) -> Draft 
 }
 
 fn stage(members: &Map<String, Value>, path: &str, violations: &mut Violations) -> StageDraft {
-    let mut fields = Fields::new(members, path, STAGE_KEYS, Templates::Resolved, violations);
+    let mut fields = Fields::new(members, path, STAGE_KEYS, Templates::NONE, violations);
     let mut draft = StageDraft {
         id: fields.text("id").map(str::to_owned),
         engine: fields.text("type").map(str::to_owned),
@@ -138,7 +138,7 @@ fn stage(members: &Map<String, Value>, path: &str, violations: &mut Violations) 
 }
 
 fn retry(members: &Map<String, Value>, path: &str, violations: &mut Violations) -> RetryDraft {
-    let mut fields = Fields::new(members, path, RETRY_KEYS, Templates::Resolved, violations);
+    let mut fields = Fields::new(members, path, RETRY_KEYS, Templates::NONE, violations);
     RetryDraft {
         max_attempts: fields
             .whole("max_attempts", 1, super::limits::MAX_ATTEMPTS.into())

@@ -9,7 +9,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{EngineName, PoolName, Queue, StageId};
+use crate::id::{EngineName, PoolName, Queue, SecretName, StageId};
 use crate::schedule::Schedule;
 use crate::violation::{item, member};
 
@@ -17,7 +17,7 @@ pub use overhead::{EngineOverhead, ExpectedOverhead, Measured, Source};
 
 use super::graph::Graph;
 use super::task::{self, langgraph};
-use super::{ApprovalPolicy, Stage, Workflow};
+use super::{ApprovalPolicy, Stage, Workflow, secrets};
 
 /// How many instants of a schedule are shown.
 const PREVIEW: usize = 5;
@@ -94,6 +94,9 @@ pub struct PlannedStage {
     /// Who decides when it waits for people, where that is not anybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalPolicy>,
+    /// The secrets that its worker must have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretName>,
 }
 
 impl PlannedStage {
@@ -140,6 +143,8 @@ pub enum NoteCode {
     ClockChange,
     /// A document is attached and no stage names it.
     UnusedDocument,
+    /// The input looks as if it named a secret, and only tasks can.
+    SecretInInput,
 }
 
 /// When a schedule fires.
@@ -184,12 +189,14 @@ pub fn plan(workflow: &Workflow, now: DateTime<Utc>) -> Plan {
             timeout_seconds: stage.timeout.map(|timeout| timeout.as_secs_f64()),
             approvals: langgraph::approvals(stage.engine.as_str(), &stage.task),
             approval: stage.approval.clone(),
+            secrets: secrets::names(&stage.task).into_iter().collect(),
         });
         plan.note_stage(stage, &item("stages", n), now);
     }
     let id = |n: &usize| workflow.stages.get(*n).map(|stage| stage.id.clone());
     plan.levels = levels.iter().map(|level| level.iter().filter_map(id).collect()).collect();
     plan.note_documents(workflow);
+    plan.note_input(workflow);
     plan
 }
 
@@ -288,6 +295,15 @@ impl Plan {
             timezone: schedule.zone().name().to_owned(),
             next,
         });
+    }
+
+    /// An input is text as it stands, so that nobody can ask for a secret by what they send.
+    fn note_input(&mut self, workflow: &Workflow) {
+        for pointer in secrets::fields(&workflow.input) {
+            let field = member("input", pointer.split('/').nth(1).unwrap_or_default());
+            let message = "secrets are put into tasks only: this stays the text that it is";
+            self.note(field, NoteCode::SecretInInput, message.to_owned());
+        }
     }
 
     fn note_documents(&mut self, workflow: &Workflow) {

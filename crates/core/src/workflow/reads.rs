@@ -10,6 +10,7 @@ use crate::violation::{Reason, Violations, item, member, suggestion};
 
 use super::fields::quoted;
 use super::graph::Set;
+use super::secrets;
 
 /// The variables of expressions in stages.
 const ROOTS: &[&str] = &["stages", "input", "repos"];
@@ -70,6 +71,7 @@ impl Reads<'_> {
         }
         match value {
             Value::String(text) if Template::is_in(text) => match Template::parse(text) {
+                Ok(template) if secrets::check(&template, field, violations) => {}
                 Ok(template) => {
                     for expression in template.expressions() {
                         self.expression(expression, true, field, violations);
@@ -99,8 +101,14 @@ impl Reads<'_> {
     ) -> Type {
         let references = expression.references();
         for root in references.roots.iter().filter(|root| !ROOTS.contains(&root.as_str())) {
-            let message =
-                format!("{} is not known here, {}", quoted(root), suggestion(root, ROOTS.iter().copied()));
+            let message = match root.as_str() {
+                secrets::ROOT => {
+                    "secrets are known to workers only, in tasks: a condition cannot read them".to_owned()
+                }
+                _ => {
+                    format!("{} is not known here, {}", quoted(root), suggestion(root, ROOTS.iter().copied()))
+                }
+            };
             violations.push(field, Reason::UnknownReference, message);
         }
         if references.all_stages {

@@ -62,6 +62,7 @@ fn scheduled(attempt: u32) -> Fact {
         attempt,
         resume: 0,
         task: Object::new(),
+        secret_fields: Vec::new(),
         input: Object::new(),
         dependencies: Default::default(),
         repos: Vec::new(),

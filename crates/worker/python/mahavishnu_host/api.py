@@ -92,7 +92,8 @@ class Task:
     """One attempt of a stage. `task` is the stage's own task, its templates already resolved; `model` is the one that
     the stage names, or the worker's.
 
-    `dependencies` maps each needed stage to its output. `documents` maps each name in `docs` to a
+    `secrets` are the values in `task` that came from the worker's secrets: a store that this engine fills by itself must
+    not hold them. `dependencies` maps each needed stage to its output. `documents` maps each name in `docs` to a
     readable file. `data` is where this engine may keep what outlives the attempt.
     """
 
@@ -100,6 +101,7 @@ class Task:
     stage: str
     attempt: int
     task: Mapping[str, Any]
+    secrets: Sequence[str] = field(default=(), repr=False)
     resume: int = 0
     delivery: int = 1
     deadline_ms: int | None = None
@@ -129,6 +131,7 @@ class Task:
             stage=frame["stage"],
             attempt=frame["attempt"],
             task=frame["task"],
+            secrets=tuple(frame.get("secrets") or ()),
             resume=frame.get("resume") or 0,
             delivery=frame.get("delivery") or 1,
             deadline_ms=frame.get("deadline_ms"),

@@ -127,8 +127,8 @@ pub struct Question {
     pub payload: Map<String, Value>,
 }
 
-/// What the worker sends.
-#[derive(Debug, Serialize)]
+/// What the worker sends. Not for logs: a task has its secrets in it.
+#[derive(Serialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub enum ToHost<'a> {
     /// Make one attempt connection.
@@ -168,7 +168,7 @@ pub struct CallError {
 }
 
 /// The attempt, as the host gets it.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct TaskFrame<'a> {
     /// The execution.
     pub execution: &'a str,
@@ -183,8 +183,11 @@ pub struct TaskFrame<'a> {
     /// Time that it has, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
-    /// The stage's task.
+    /// The stage's task, with its secrets.
     pub task: &'a Map<String, Value>,
+    /// The values of these, which an engine with a store of its own must keep out of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<&'a str>,
     /// The workflow's input.
     pub input: &'a Map<String, Value>,
     /// Outputs of the stages that it needs.

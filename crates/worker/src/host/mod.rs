@@ -19,6 +19,7 @@ pub use connection::Connection;
 use supervisor::{Live, Supervisor};
 
 use crate::Isolation;
+use crate::secrets::Redactor;
 
 /// How long an attempt waits for a host that is being started again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,6 +39,8 @@ pub struct Options {
     pub isolation: Isolation,
     /// Further environment variables.
     pub environment: Vec<(String, String)>,
+    /// Keeps secrets out of what is printed.
+    pub redactor: Redactor,
 }
 
 /// An engine module of a project's own.

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::frame::{Frames, FromHost, ToHost};
 use super::{Connection, Options, State};
 use crate::Isolation;
+use crate::secrets::{self, Redactor};
 
 /// A cold disk makes the first import slow.
 const WARM_UP: Duration = Duration::from_secs(120);
@@ -123,12 +124,14 @@ impl Supervisor {
             .env("PYTHONPATH", &self.options.sources)
             .env_remove("PYTHONDONTWRITEBYTECODE")
             .envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        secrets::withhold(&mut command);
         if let Some(own) = &self.options.own {
             command.args(["--module", &own.module, "--project"]).arg(&own.project);
         }
         let mut child = Child::spawn(command, Output::Null, Output::Piped).context("engine host")?;
         let stderr = child.take_stderr().context("standard error")?;
-        let log = tokio::spawn(forward_log(stderr, self.options.engine.clone()));
+        let log =
+            tokio::spawn(forward_log(stderr, self.options.engine.clone(), self.options.redactor.clone()));
 
         let waiting = Waiting::default();
         let result = tokio::select! {
@@ -209,10 +212,10 @@ async fn greet(mut frames: Frames, isolation: Isolation, waiting: Waiting) {
 }
 
 /// What the engine and user code print is the worker's log.
-async fn forward_log(stderr: ChildStderr, engine: String) {
+async fn forward_log(stderr: ChildStderr, engine: String, redactor: Redactor) {
     let mut lines = BufReader::new(stderr).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line);
-        tracing::info!(target: "mahavishnu_worker::host::output", engine, "{}", line.trim_end());
+        tracing::info!(target: "mahavishnu_worker::host::output", engine, "{}", redactor.text(line.trim_end()));
     }
 }

@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::{Plan, PlannedStage};
-use crate::id::StageId;
+use crate::id::{SecretName, StageId};
 
 impl Plan {
     /// The stages as a tree: a stage stands under what it waits for, a chain in one column. One that waits for
     /// several stands under the last of them and names the others.
     pub fn to_text(&self) -> String {
         let mut text = self.tree();
+        for stage in self.stages.iter().filter(|stage| !stage.secrets.is_empty()) {
+            let names: Vec<&str> = stage.secrets.iter().map(SecretName::as_str).collect();
+            let _ = writeln!(text, "\n{} needs these secrets at its worker: {}", stage.id, names.join(", "));
+        }
         for preview in &self.schedules {
             let _ =
                 writeln!(text, "\n{} fires at {} ({}):", preview.stage, preview.schedule, preview.timezone);

@@ -306,8 +306,7 @@ fn routes(value: &Value, path: &str, violations: &mut Violations) -> Routes {
                     wrong_type(path, "an object with \"to\" and \"when\"", rule, violations);
                     continue;
                 };
-                let mut fields =
-                    Fields::new(members, &path, &["when", "to"], Templates::Resolved, violations);
+                let mut fields = Fields::new(members, &path, &["when", "to"], Templates::NONE, violations);
                 let mut holds = None;
                 if let Some(source) = fields.text("when") {
                     let at = fields.at("when");

@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,11 +91,25 @@ async def opened(task: Task, link: Link) -> AsyncIterator[Memory]:
         shared = _Shared(link, f"sessions/{name}", directory)
         await shared.fetch()
         try:
-            yield Memory(name, directory, True)
+            try:
+                yield Memory(name, directory, True)
+            finally:
+                _strike(directory, task.secrets)
         except Exception:  # a pause too; a run that is cancelled leaves nothing
             await shared.store()
             raise
         await shared.store()
+
+
+def _strike(directory: Path, secrets: Sequence[str]) -> None:
+    """Takes the task's secrets out of what later runs remember; one that waits has them in its checkpoint, sealed."""
+    for path in directory.glob("*.json") if secrets else ():
+        kept = clean = path.read_text("utf-8")
+        for secret in sorted(secrets, key=len, reverse=True):
+            for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+                clean = clean.replace(form, "***")
+        if clean != kept:
+            path.write_text(clean, "utf-8")
 
 
 class _Shared:

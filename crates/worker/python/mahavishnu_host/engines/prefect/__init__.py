@@ -36,7 +36,7 @@ def prewarm() -> None:
     import prefect.task_engine  # noqa: F401
     import prefect.utilities.visualization  # noqa: F401
 
-    from . import dag, etl, flows, reference, schedule  # noqa: F401
+    from . import dag, etl, flows, reference, schedule, secrecy  # noqa: F401
     from .tables import Tables
 
     @prefect.flow(name="warm")
@@ -52,7 +52,9 @@ def prewarm() -> None:
 
 async def run(task: Task, link: Link) -> dict[str, Any]:
     from .schedule import next_fire_times
+    from .secrecy import keep_out
 
+    keep_out(task.secrets)
     times = {"next_fire_times": await next_fire_times(task)} if task.task.get("schedule") else {}
     return {**await _run(task, link), **times}
 
