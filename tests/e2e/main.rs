@@ -10,6 +10,7 @@
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
 //! | [`approvals`] | people decide under a policy, with the command line; a deadline decides when nobody does |
+//! | [`fork`] | the history of a graph and a fork from one of its checkpoints are those of the plain library |
 //! | [`langgraph`] | the examples of LangGraph's page, run as written |
 //! | [`pools`] | workers of one engine with different projects: each stage gets the project of its pool |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
@@ -31,6 +32,7 @@ mod cli;
 mod clients;
 mod examples;
 mod fifth;
+mod fork;
 mod kill;
 mod langgraph;
 mod missing;

@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 
 use crate::calls::{Calls, Refusal};
 use crate::documents;
-use crate::host::frame::{CallError, DecisionFrame, FromHost, TaskFrame, ToHost};
+use crate::host::frame::{CallError, DecisionFrame, FromHost, TaskFrame, ToHost, UpdateFrame};
 use crate::host::{Connection, Host};
 use crate::memory;
 use crate::model::{KeyedModel, Models};
@@ -320,6 +320,10 @@ impl Attempt<'_> {
                 values: &resolution.values,
             }),
             checkpoint: prepared.checkpoint.clone(),
+            update: task
+                .update
+                .as_ref()
+                .map(|update| UpdateFrame { values: &update.values, as_node: &update.as_node }),
         }))
     }
 

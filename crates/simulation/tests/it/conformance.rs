@@ -69,6 +69,7 @@ fn scheduled(attempt: u32) -> Fact {
         timeout: None,
         deadline: None,
         resolution: None,
+        update: None,
     })
 }
 
