@@ -5,6 +5,7 @@ use std::path::Path;
 use mahavishnu_provision::Environment;
 use mahavishnu_test_support::processes::{alive, below};
 use mahavishnu_test_support::system::{Running, eventually, provision};
+use mahavishnu_test_support::wait::wait_for;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -138,5 +139,65 @@ fn the_saver_passes_langgraphs_whole_conformance_suite() {
             report.values().flat_map(|part| part["failures"].as_array().unwrap()).collect();
         assert!(failed.is_empty(), "{failed:#?}");
         assert!(passed >= 70, "{passed} tests passed: {report:#?}");
+    });
+}
+
+/// Says in which process it asks, and in which it goes on.
+const ASKS: &str = r#"
+import os
+from pathlib import Path
+from typing import TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
+
+HERE = Path(__file__).parent
+
+
+def ask(state):
+    with open(HERE / "ran", "a") as ran:
+        ran.write(f"ask {os.getpid()}\n")
+    return {"approved": interrupt("may it?")["approved"]}
+
+
+graph = StateGraph(TypedDict("State", {"approved": bool}))
+graph.add_node("ask", ask)
+graph.add_edge(START, "ask").add_edge("ask", END)
+other = StateGraph(TypedDict("State", {"approved": bool}))
+other.add_node("fine", lambda state: {"approved": False})
+other.add_edge(START, "fine").add_edge("fine", END)
+"#;
+
+#[test]
+fn an_approval_that_waits_holds_no_slot_and_no_process() {
+    test(async {
+        let project = tempfile::tempdir().unwrap();
+        let project = project.path();
+        std::fs::write(project.join("asks.py"), ASKS).unwrap();
+        let site = Site::new(project).await;
+        // One slot.
+        let _worker = site.worker("one", &[]).await;
+        let meanwhile = async {
+            let asking = || ran(project).first().map(|(_, pid)| *pid);
+            let process = eventually("it asks", START, asking).await.unwrap();
+            let gone = || alive().unwrap().iter().all(|other| other.pid != process).then_some(());
+            eventually("the process that asked is gone", START, gone).await.unwrap();
+            let other = site.run(one_stage("asks.py:other")).await.completed();
+            assert_eq!(other.output("s")["state"]["approved"], false);
+            let listed = wait_for("the approval", async || {
+                let said = site.mahavishnu(&["approvals", "list"]).await;
+                let listed: Value = serde_json::from_str(&said.out).unwrap();
+                listed["approvals"].as_array()?.first().cloned()
+            });
+            let listed = listed.await.unwrap();
+            let decided =
+                site.mahavishnu(&["approvals", "decide", listed["id"].as_str().unwrap(), "--approve"]).await;
+            assert_eq!(decided.code, Some(0), "{}", decided.err);
+            process
+        };
+        let (asked, process) = tokio::join!(site.run(one_stage("asks.py:graph")), meanwhile);
+        assert_eq!(asked.output("s")["state"]["approved"], true, "{}", asked.story());
+        let ran = ran(project);
+        assert!(ran.len() == 2 && ran[1].1 != process, "{ran:?}");
     });
 }

@@ -12,6 +12,7 @@
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
 //! | [`approvals`] | people decide under a policy, with the command line; a deadline decides when nobody does |
 //! | [`machines`] | what an engine keeps is known to its workers on other machines |
+//! | [`fork`] | the history of a graph and a fork from one of its checkpoints are those of the plain library |
 //! | [`langgraph`] | the examples of LangGraph's page, run as written |
 //! | [`pools`] | workers of one engine with different projects: each stage gets the project of its pool |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
@@ -33,6 +34,7 @@ mod cli;
 mod clients;
 mod examples;
 mod fifth;
+mod fork;
 mod kill;
 mod langgraph;
 mod machines;

@@ -22,6 +22,8 @@ pub use mahavishnu_proto::worker::CheckpointKey as Key;
 
 /// A larger body is cut into pieces. Half of the server's default `max_payload`, so that everything else fits.
 pub(crate) const PIECE: usize = 512 * 1024;
+/// Values that are larger are left out: a record is one message.
+const MAX_VALUES: usize = 256 * 1024;
 /// Largest body, in bytes: it crosses the engine host's socket as base64 within one frame.
 pub const MAX_SIZE: usize = 40 * 1024 * 1024;
 
@@ -49,7 +51,22 @@ pub struct Entry {
     pub key: Key,
     /// What people may see of it, a JSON object.
     pub view: Bytes,
+    /// The values of the state, a JSON object; empty when there are none, or too many.
+    pub values: Bytes,
     parts: Vec<u64>,
+}
+
+/// What is to be stored as a checkpoint, or as what a task wrote after one.
+#[derive(Clone, Debug, Default)]
+pub struct Save {
+    /// Which checkpoint.
+    pub key: Key,
+    /// What people may see of it, a JSON object.
+    pub view: Bytes,
+    /// The values of the state, a JSON object, or nothing.
+    pub values: Bytes,
+    /// The checkpoint in the engine's own form.
+    pub body: Bytes,
 }
 
 /// The checkpoints of a stage, for the one who works on it.
@@ -92,6 +109,54 @@ impl Bus {
         Ok(self.read_checkpoints(&subjects::checkpoints(id, stage)).await?.entries)
     }
 
+    /// The body of an entry.
+    async fn checkpoint_body(&self, entry: &Entry) -> Result<Bytes> {
+        let stream = self.checkpoint_stream().await?;
+        let mut body = Vec::new();
+        let positions: Vec<u64> = entry.parts.iter().copied().chain([entry.position]).collect();
+        for position in positions {
+            match stream.get_raw_message(position).await {
+                Ok(message) => match decode(message.payload)?.kind {
+                    Some(Kind::Part(part)) => body.extend_from_slice(&part.body),
+                    Some(Kind::Saved(saved)) if body.is_empty() => return Ok(saved.body),
+                    Some(Kind::Saved(saved)) => body.extend_from_slice(&saved.body),
+                    _ => return Err(Error::NotFound),
+                },
+                Err(error) if history::is_not_found(&error) => return Err(Error::NotFound),
+                Err(error) => return Err(Error::new(error)),
+            }
+        }
+        Ok(body.into())
+    }
+
+    /// Copies entries of a stage to an execution that is not accepted yet, in their order. Done again, also by several at
+    /// once, it finishes what was begun.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when something else was copied there, [`Error::NotFound`] when an entry is not kept any more.
+    pub async fn copy_checkpoints(&self, to: &ExecutionId, stage: &StageId, entries: &[Entry]) -> Result<()> {
+        let subject = subjects::checkpoints(to, stage);
+        loop {
+            let Log { last, turn, entries: there } = self.read_checkpoints(&subject).await?;
+            if turn > Turn::default() {
+                // Its own attempt has begun, so all of it was there.
+                return Ok(());
+            }
+            let same = there.iter().zip(entries).all(|(there, wanted)| there.key == wanted.key);
+            if !same || there.len() > entries.len() {
+                return Err(Error::Conflict);
+            }
+            let writer = worker::AttemptRef { stage_id: stage.to_string(), ..worker::AttemptRef::default() };
+            let (bus, subject) = (self.clone(), subject.clone());
+            let mut copy = Checkpoints { bus, subject, writer, last, entries: Vec::new() };
+            match copy.add_all(entries.iter().skip(there.len())).await {
+                // Somebody wrote in between; how far is it now?
+                Err(Error::Superseded) => {}
+                copied => return copied,
+            }
+        }
+    }
+
     async fn read_checkpoints(&self, subject: &str) -> Result<Log> {
         let stream = self.checkpoint_stream().await?;
         let mut log = Log::default();
@@ -120,7 +185,10 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Superseded`] when the stage has a later attempt or delivery, [`Error::TooLarge`] past [`MAX_SIZE`].
-    pub async fn save(&mut self, key: Key, view: Bytes, mut body: Bytes) -> Result<u64> {
+    pub async fn save(&mut self, Save { key, view, mut values, mut body }: Save) -> Result<u64> {
+        if values.len() > MAX_VALUES {
+            values.clear();
+        }
         if body.len() > MAX_SIZE {
             return Err(Error::TooLarge { limit: MAX_SIZE as u64 });
         }
@@ -129,11 +197,16 @@ impl Checkpoints {
             let piece = body.split_to(PIECE);
             parts.push(self.append(Kind::Part(worker::Part { body: piece })).await?);
         }
-        let saved =
-            worker::Saved { key: Some(key.clone()), view_json: view.clone(), body, parts: parts.clone() };
+        let saved = worker::Saved {
+            key: Some(key.clone()),
+            view_json: view.clone(),
+            body,
+            parts: parts.clone(),
+            values_json: values.clone(),
+        };
         let position = self.append(Kind::Saved(saved)).await?;
         let turn = turn(&self.writer);
-        self.entries.push(Entry { position, turn, time: Utc::now(), key, view, parts });
+        self.entries.push(Entry { position, turn, time: Utc::now(), key, view, values, parts });
         Ok(position)
     }
 
@@ -143,22 +216,7 @@ impl Checkpoints {
     /// [`Error::NotFound`] when there is no such entry, or the stream had no room left for it.
     pub async fn read(&self, position: u64) -> Result<Bytes> {
         let entry = self.entries.iter().find(|entry| entry.position == position).ok_or(Error::NotFound)?;
-        let stream = self.bus.checkpoint_stream().await?;
-        let mut body = Vec::new();
-        let positions: Vec<u64> = entry.parts.iter().copied().chain([position]).collect();
-        for position in positions {
-            match stream.get_raw_message(position).await {
-                Ok(message) => match decode(message.payload)?.kind {
-                    Some(Kind::Part(part)) => body.extend_from_slice(&part.body),
-                    Some(Kind::Saved(saved)) if body.is_empty() => return Ok(saved.body),
-                    Some(Kind::Saved(saved)) => body.extend_from_slice(&saved.body),
-                    _ => return Err(Error::NotFound),
-                },
-                Err(error) if history::is_not_found(&error) => return Err(Error::NotFound),
-                Err(error) => return Err(Error::new(error)),
-            }
-        }
-        Ok(body.into())
+        self.bus.checkpoint_body(entry).await
     }
 
     /// Deletes these entries; those that are not there are deleted already.
@@ -184,6 +242,15 @@ impl Checkpoints {
                 // It is recorded as deleted, and goes with its age.
                 tracing::debug!(%error, position, "a checkpoint's message is not removed");
             }
+        }
+        Ok(())
+    }
+
+    async fn add_all(&mut self, entries: impl Iterator<Item = &Entry>) -> Result<()> {
+        for entry in entries {
+            let body = self.bus.checkpoint_body(entry).await?;
+            let (key, view, values) = (entry.key.clone(), entry.view.clone(), entry.values.clone());
+            self.save(Save { key, view, values, body }).await?;
         }
         Ok(())
     }
@@ -231,6 +298,7 @@ impl Log {
                 time,
                 key: saved.key.unwrap_or_default(),
                 view: saved.view_json,
+                values: saved.values_json,
                 parts: saved.parts,
             }),
             Some(Kind::Deleted(deleted)) => {

@@ -85,6 +85,9 @@ pub enum Command {
     },
     /// What the server is, and what an acknowledged event survives there
     Info,
+    /// Checkpoints of LangGraph's stages: where a graph stood, with its state
+    #[command(subcommand)]
+    Checkpoints(Checkpoints),
     /// Human decisions that stages wait for
     #[command(subcommand)]
     Approvals(Approvals),
@@ -347,12 +350,55 @@ pub struct Fork {
     /// Another task for the stage: all of it, as JSON
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub task: Option<Input>,
+    /// Go on from this checkpoint of the stage, with the nodes after it; see `checkpoints list`
+    #[arg(long, default_value = "", value_name = "CHECKPOINT", hide_default_value = true)]
+    pub from_checkpoint: String,
+    /// Values to change in the checkpoint's state first, as JSON, by LangGraph's own rules for update_state
+    #[arg(long, value_name = "JSON", value_parser = object, requires = "from_checkpoint")]
+    pub state: Option<Input>,
+    /// The node that is taken to have written --state; by default the one that LangGraph takes
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "NODE",
+        requires = "from_checkpoint",
+        hide_default_value = true
+    )]
+    pub as_node: String,
     /// A UUID of your own: the same id never starts a second execution
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<uuid::Uuid>,
     /// Who asks for it; by default the user's name
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
+}
+
+/// `checkpoints`.
+#[derive(Debug, Subcommand)]
+pub enum Checkpoints {
+    /// Those of a stage, the newest first
+    List {
+        /// The execution
+        execution: String,
+        /// The stage
+        stage: String,
+        /// Of this graph inside the stage's
+        #[arg(long, default_value = "", value_name = "PLACE", hide_default_value = true)]
+        namespace: String,
+    },
+    /// One, with the values of its state
+    Show {
+        /// The execution
+        execution: String,
+        /// The stage
+        stage: String,
+        /// The checkpoint; the newest when it is left out
+        #[arg(default_value = "", hide_default_value = true)]
+        checkpoint: String,
+        /// Of this graph inside the stage's
+        #[arg(long, default_value = "", value_name = "PLACE", hide_default_value = true)]
+        namespace: String,
+    },
 }
 
 /// `dead-letters`.

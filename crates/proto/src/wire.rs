@@ -190,6 +190,8 @@ fn forked(forked: &core::Forked) -> wire::Forked {
                 }),
             })
             .collect(),
+        checkpoint_id: forked.checkpoint.as_ref().map(|checkpoint| checkpoint.id.clone()).unwrap_or_default(),
+        update: forked.checkpoint.as_ref().and_then(|checkpoint| checkpoint.update.as_ref()).map(update),
     }
 }
 
@@ -207,6 +209,10 @@ fn decode_forked(forked: wire::Forked) -> Result<core::Forked, Error> {
         from: ExecutionId::parse(&forked.execution_id)?,
         stage: StageId::parse(&forked.stage_id)?,
         results: forked.results.into_iter().map(result).collect::<Result<_, Error>>()?,
+        checkpoint: match decode_update(forked.update)? {
+            None if forked.checkpoint_id.is_empty() => None,
+            update => Some(core::Checkpoint { id: forked.checkpoint_id, update }),
+        },
     })
 }
 
@@ -238,7 +244,18 @@ fn encode_task(execution: &str, task: &core::Task) -> wire::Task {
             decided_by: resolution.decided_by.clone(),
             values_json: json(&resolution.values),
         }),
+        update: task.update.as_ref().map(update),
     }
+}
+
+fn update(update: &core::StateUpdate) -> wire::StateUpdate {
+    wire::StateUpdate { values_json: json(&update.values), as_node: update.as_node.clone() }
+}
+
+fn decode_update(update: Option<wire::StateUpdate>) -> Result<Option<core::StateUpdate>, Error> {
+    let Some(update) = update else { return Ok(None) };
+    let values = object(&update.values_json, "values_json")?;
+    Ok(Some(core::StateUpdate { values, as_node: update.as_node }))
 }
 
 /// Which attempt a message is about.
@@ -422,6 +439,7 @@ pub fn decode_task(task: wire::Task) -> Result<core::Task, Error> {
         },
         deadline: task.deadline.map(|deadline| time(Some(deadline), "deadline")).transpose()?,
         resolution,
+        update: decode_update(task.update)?,
     })
 }
 

@@ -32,14 +32,15 @@ use tracing::Instrument as _;
 
 use crate::calls::{Calls, Refusal};
 use crate::documents;
-use crate::host::frame::{CallError, DecisionFrame, FromHost, TaskFrame, ToHost};
+use crate::host::frame::{CallError, DecisionFrame, FromHost, TaskFrame, ToHost, UpdateFrame};
 use crate::host::{Connection, Host};
 use crate::memory;
 use crate::model::{KeyedModel, Models};
 use crate::noop;
 use crate::secrets::{Sealing, Secrets, Values};
 
-/// How long the engine may take to obey before its process is killed.
+/// How long the engine may take to obey before its process is killed: so that also code that does not obey is gone within a
+/// second of the request.
 const GRACE: Duration = Duration::from_millis(500);
 /// Progress events kept of one attempt; a flood beyond it is shown to nobody and costs nothing.
 const MAX_PROGRESS: u32 = 2_000;
@@ -390,6 +391,10 @@ impl Attempt<'_> {
                 values: &resolution.values,
             }),
             checkpoint: prepared.checkpoint.clone(),
+            update: task
+                .update
+                .as_ref()
+                .map(|update| UpdateFrame { values: &update.values, as_node: &update.as_node }),
         }))
     }
 

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use mahavishnu_bus::Bus;
-use mahavishnu_bus::checkpoints::{Checkpoints, Entry, Key};
+use mahavishnu_bus::checkpoints::{self, Checkpoints, Entry, Key};
 use mahavishnu_core::execution::Origin;
 use mahavishnu_core::expression::Expression;
 use mahavishnu_core::id::{EngineName, ExecutionId};
@@ -105,7 +105,12 @@ impl Calls {
             parent_id: record.parent,
             task_id: record.task,
         };
-        let position = self.opened()?.save(key, view, body).await.map_err(refused)?;
+        let values = record.values.map(|mut values| {
+            self.redactor.object(&mut values);
+            Bytes::from(Value::Object(values).to_string())
+        });
+        let save = checkpoints::Save { key, view, values: values.unwrap_or_default(), body };
+        let position = self.opened()?.save(save).await.map_err(refused)?;
         Ok(json!({"position": position}))
     }
 
@@ -134,6 +139,8 @@ struct Save {
     task: String,
     #[serde(default)]
     view: Map<String, Value>,
+    #[serde(default)]
+    values: Option<Map<String, Value>>,
     body: String,
 }
 

@@ -1,5 +1,5 @@
 use mahavishnu_bus::Error;
-use mahavishnu_bus::checkpoints::{Checkpoints, Entry, Key, MAX_SIZE};
+use mahavishnu_bus::checkpoints::{Checkpoints, Entry, Key, MAX_SIZE, Save};
 use mahavishnu_core::execution::Origin;
 
 use super::*;
@@ -12,8 +12,13 @@ fn key(checkpoint: &str, task: &str) -> Key {
     Key { checkpoint_id: checkpoint.into(), task_id: task.into(), ..Key::default() }
 }
 
+fn saved(key: Key, view: &str, body: impl Into<Vec<u8>>) -> Save {
+    let view = view.to_owned().into();
+    Save { key, view, body: body.into().into(), ..Save::default() }
+}
+
 async fn save(log: &mut Checkpoints, checkpoint: &str, body: &str) -> mahavishnu_bus::Result<u64> {
-    log.save(key(checkpoint, ""), "{}".into(), body.to_owned().into()).await
+    log.save(saved(key(checkpoint, ""), "{}", body.to_owned())).await
 }
 
 fn ids(entries: &[Entry]) -> Vec<&str> {
@@ -77,7 +82,7 @@ async fn bodies_of_any_size_come_back_whole() {
     let mut written = Vec::new();
     for size in [0, 1, 512 * 1024, 512 * 1024 + 1, 3 << 20] {
         let body: Vec<u8> = (0..size).map(|n: usize| (n % 251) as u8).collect();
-        let position = log.save(key("c", ""), "{\"a\":1}".into(), body.clone().into()).await.unwrap();
+        let position = log.save(saved(key("c", ""), "{\"a\":1}", body.clone())).await.unwrap();
         written.push((position, body));
     }
     let again = bus.claim_checkpoints(&execution("e1"), &turn(1, 0, 2)).await.unwrap();
@@ -87,8 +92,8 @@ async fn bodies_of_any_size_come_back_whole() {
     assert_eq!(again.entries()[0].view, "{\"a\":1}");
     assert!(matches!(again.read(written[0].0 + 100_000).await, Err(Error::NotFound)));
     let mut again = again;
-    let too_large = vec![0; MAX_SIZE + 1].into();
-    assert!(matches!(again.save(key("c", ""), "{}".into(), too_large).await, Err(Error::TooLarge { .. })));
+    let too_large = saved(key("c", ""), "{}", vec![0; MAX_SIZE + 1]);
+    assert!(matches!(again.save(too_large).await, Err(Error::TooLarge { .. })));
 }
 
 #[tokio::test]
@@ -97,7 +102,7 @@ async fn what_is_deleted_is_gone_for_everybody() {
     let id = execution("e1");
     let mut log = bus.claim_checkpoints(&id, &turn(1, 0, 1)).await.unwrap();
     let first = save(&mut log, "c1", "one").await.unwrap();
-    let large = log.save(key("c2", ""), "{}".into(), vec![7; 2 << 20].into()).await.unwrap();
+    let large = log.save(saved(key("c2", ""), "{}", vec![7; 2 << 20])).await.unwrap();
     let last = save(&mut log, "c3", "three").await.unwrap();
     log.delete(&[first, large, last + 50]).await.unwrap();
     log.delete(&[first]).await.unwrap();
@@ -110,4 +115,48 @@ async fn what_is_deleted_is_gone_for_everybody() {
     again.delete(&all).await.unwrap();
     save(&mut again, "c5", "five").await.unwrap();
     assert_eq!(ids(&bus.list_checkpoints(&id, &turn(1, 0, 1).stage).await.unwrap()), ["c5"]);
+}
+
+#[tokio::test]
+async fn a_copy_is_whole_and_belongs_to_who_begins_there() {
+    let (nats, bus) = start().await;
+    let (from, to) = (execution("e1"), execution("e2"));
+    let stage = turn(1, 0, 1).stage;
+    let mut log = bus.claim_checkpoints(&from, &turn(1, 0, 1)).await.unwrap();
+    let values = |size: usize| format!("{{\"v\":\"{}\"}}", "x".repeat(size));
+    for (name, values) in [("c1", values(10)), ("c2", values(300 * 1024)), ("c3", values(0))] {
+        let large = saved(key(name, ""), "{}", vec![7; 600 * 1024]);
+        log.save(Save { values: values.into(), ..large }).await.unwrap();
+    }
+    let entries = bus.list_checkpoints(&from, &stage).await.unwrap();
+    assert_eq!(entries[0].values, values(10));
+    assert!(entries[1].values.is_empty(), "too large to be shown");
+
+    // A copy that broke off, and then two that finish it at once.
+    bus.copy_checkpoints(&to, &stage, &entries[..1]).await.unwrap();
+    let other = connect(&nats).await;
+    let (here, there) = tokio::join!(
+        bus.copy_checkpoints(&to, &stage, &entries[..2]),
+        other.copy_checkpoints(&to, &stage, &entries[..2])
+    );
+    here.unwrap();
+    there.unwrap();
+    let mut begun = bus.claim_checkpoints(&to, &turn(1, 0, 1)).await.unwrap();
+    assert_eq!(ids(begun.entries()), ["c1", "c2"]);
+    assert_eq!(begun.entries()[0].turn.attempt, 0);
+    for entry in begun.entries() {
+        assert_eq!(begun.read(entry.position).await.unwrap(), vec![7; 600 * 1024]);
+    }
+    save(&mut begun, "own", "x").await.unwrap();
+    bus.copy_checkpoints(&to, &stage, &entries[..2]).await.unwrap();
+    assert_eq!(ids(&bus.list_checkpoints(&to, &stage).await.unwrap()), ["c1", "c2", "own"]);
+    assert_eq!(ids(&bus.list_checkpoints(&from, &stage).await.unwrap()), ["c1", "c2", "c3"]);
+
+    // What is not ours is left alone, and what is gone is told.
+    let third = execution("e3");
+    bus.copy_checkpoints(&third, &stage, &entries[1..2]).await.unwrap();
+    assert!(matches!(bus.copy_checkpoints(&third, &stage, &entries[..2]).await, Err(Error::Conflict)));
+    log.delete(&[entries[2].position]).await.unwrap();
+    let gone = bus.copy_checkpoints(&execution("e4"), &stage, &entries[2..]).await;
+    assert!(matches!(gone, Err(Error::NotFound)), "{gone:?}");
 }

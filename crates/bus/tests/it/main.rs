@@ -112,6 +112,7 @@ fn scheduled(attempt: u32) -> Fact {
         timeout: Some(Duration::from_secs(9)),
         deadline: None,
         resolution: None,
+        update: None,
     })
 }
 

@@ -71,6 +71,9 @@ pub async fn run(context: &Context, args: Executions) -> anyhow::Result<ExitCode
                 engine: args.engine,
                 pool: args.pool,
                 task: args.task.map(|task| mahavishnu_proto::json::to_struct(&task.0)),
+                checkpoint_id: args.from_checkpoint,
+                state: args.state.map(|state| mahavishnu_proto::json::to_struct(&state.0)),
+                as_node: args.as_node,
                 request_id: args.request_id.unwrap_or_else(uuid::Uuid::new_v4).to_string(),
                 requested_by: args.by.unwrap_or_else(user),
             };

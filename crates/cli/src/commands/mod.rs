@@ -1,6 +1,7 @@
 //! One file per command; here is what they have in common: runtime, signals, telemetry, errors.
 
 mod approvals;
+mod checkpoints;
 mod dead_letters;
 mod dev;
 mod doctor;
@@ -74,6 +75,7 @@ async fn dispatch(command: Command, context: &Context, signals: &Signals) -> any
             Command::Engines(Engines::List) => engines::list(context).await,
             Command::Engines(Engines::Get { engine }) => engines::get(context, engine).await,
             Command::Executions(args) => executions::run(context, args).await,
+            Command::Checkpoints(args) => checkpoints::run(context, args).await,
             Command::Approvals(args) => approvals::run(context, args).await,
             Command::Explain { id } => explain::run(context, id).await,
             Command::Info => explain::info(context).await,
@@ -108,6 +110,7 @@ fn name(command: &Command) -> &'static str {
         Command::Guide => "mahavishnu guide",
         Command::Engines(_) => "mahavishnu engines",
         Command::Executions(_) => "mahavishnu executions",
+        Command::Checkpoints(_) => "mahavishnu checkpoints",
         Command::Approvals(_) => "mahavishnu approvals",
         Command::DeadLetters(_) => "mahavishnu dead-letters",
         Command::Explain { .. } => "mahavishnu explain",

@@ -145,6 +145,18 @@ impl ExecutionService for Breaking {
     ) -> Result<Response<DeleteExecutionResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+    async fn list_checkpoints(
+        &self,
+        _: Request<ListCheckpointsRequest>,
+    ) -> Result<Response<ListCheckpointsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn get_checkpoint(
+        &self,
+        _: Request<GetCheckpointRequest>,
+    ) -> Result<Response<GetCheckpointResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
     async fn fork_execution(
         &self,
         _: Request<ForkExecutionRequest>,

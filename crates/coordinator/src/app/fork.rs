@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use mahavishnu_bus::Trace;
+use mahavishnu_bus::checkpoints::Entry;
 use mahavishnu_core::execution::{End, Forked, Object, State};
 use mahavishnu_core::id::{ExecutionId, StageId};
 use mahavishnu_core::violation::{Reason, Violations};
@@ -29,6 +30,12 @@ pub struct Changes {
     pub pool: Option<String>,
     /// Another task for the stage.
     pub task: Option<Object>,
+    /// The checkpoint of the stage that it goes on from; empty to begin anew.
+    pub checkpoint: String,
+    /// What is changed in the checkpoint's state.
+    pub state: Option<Object>,
+    /// The node that is taken to have written that; empty leaves it to the engine.
+    pub as_node: String,
 }
 
 impl App {
@@ -40,6 +47,10 @@ impl App {
         let source = self.find(id).await?;
         let next = continuation(&source.id)?;
         let (workflow, forked) = source.with_folded(|folded| continued(&source.id, &folded.state))?;
+        if let Some(checkpoint) = &forked.checkpoint {
+            let copied = self.needed(&source.id, &forked.stage, &checkpoint.id).await?;
+            self.copy(&next, "", &forked.stage, &copied).await?;
+        }
         // What is continued was asked for by whoever asked first, so that nobody comes by a right to approve it.
         let requester = source.with_folded(|folded| folded.state.requester().to_owned());
         self.accept(&next, "", workflow, Some(forked), &requester, trace).await
@@ -72,12 +83,38 @@ impl App {
         let (before, mut results) =
             source.with_folded(|folded| (folded.state.workflow().map(Arc::clone), folded.state.ended()));
         let before = before.ok_or_else(|| Error::no_execution(id))?;
-        let stage = stage(&before, &changes.from_stage)?;
+        let stage = stage(&before, &changes.from_stage, "from_stage")?;
         let anew = before.from(&stage);
         results.retain(|id, _| !anew.contains(id));
+        let checkpoint = self.forked_checkpoint(&source.id, &before, &stage, &changes).await?;
         let workflow = self.changed(&before, &stage, changes)?;
-        let forked = Forked { from: source.id.clone(), stage, results };
+        if let Some((_, copied)) = &checkpoint {
+            self.copy(&next, request_id, &stage, copied).await?;
+        }
+        let checkpoint = checkpoint.map(|(checkpoint, _)| checkpoint);
+        let forked = Forked { from: source.id.clone(), stage, results, checkpoint };
         self.accept(&next, request_id, workflow, Some(forked), requester, trace).await
+    }
+
+    /// Copies what a stage goes on from, unless the execution exists and so has it.
+    async fn copy(
+        &self,
+        to: &ExecutionId,
+        request_id: &str,
+        stage: &StageId,
+        copied: &[Entry],
+    ) -> Result<()> {
+        if self.bus.exists(to).await? {
+            return Ok(());
+        }
+        self.bus.copy_checkpoints(to, stage, copied).await.map_err(|error| match error {
+            mahavishnu_bus::Error::Conflict => Error::RequestIdReused(request_id.to_owned()),
+            mahavishnu_bus::Error::NotFound => Error::Precondition {
+                reason: "CHECKPOINT_EXPIRED",
+                message: "the checkpoint is not kept any more; fork the stage without one".to_owned(),
+            },
+            error => error.into(),
+        })
     }
 
     fn changed(&self, before: &Workflow, stage: &StageId, changes: Changes) -> Result<Workflow> {
@@ -118,16 +155,25 @@ fn continued(id: &ExecutionId, state: &State) -> Result<(Workflow, Forked)> {
     let (Some(workflow), Some(stage)) = (state.workflow(), failed.or_else(open)) else {
         return refuse(format!("every stage of {id} has ended"));
     };
-    Ok((Workflow::clone(workflow), Forked { from: id.clone(), stage, results: state.ended() }))
+    let mut forked = Forked { from: id.clone(), stage, results: state.ended(), checkpoint: None };
+    // What began at a checkpoint and did not end begins there again.
+    let before = state.accepted.as_ref().and_then(|accepted| accepted.forked.as_ref());
+    if let Some(before) = before.filter(|before| !forked.results.contains_key(&before.stage)) {
+        forked.checkpoint.clone_from(&before.checkpoint);
+        if before.checkpoint.is_some() {
+            forked.stage = before.stage.clone();
+        }
+    }
+    Ok((Workflow::clone(workflow), forked))
 }
 
-fn stage(workflow: &Workflow, name: &str) -> Result<StageId> {
+pub(super) fn stage(workflow: &Workflow, name: &str, field: &str) -> Result<StageId> {
     if let Some(stage) = workflow.stages.iter().find(|stage| stage.id.as_str() == name) {
         return Ok(stage.id.clone());
     }
     let names: Vec<_> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
     let mut violations = Violations::default();
     let message = format!("name one of the stages: {}", names.join(", "));
-    violations.push("from_stage", Reason::UnknownReference, message);
+    violations.push(field, Reason::UnknownReference, message);
     Err(violations.into())
 }

@@ -81,7 +81,7 @@ impl App {
         filter: &str,
         admits: impl Fn(&M) -> bool,
     ) -> Result<(Vec<M>, String)> {
-        let seal = Seal::of(kind, filter);
+        let seal = Seal::of(&format!("{kind:?}"), filter);
         let (size, before) = page.check(&seal)?;
         let mut found = Vec::new();
         let collect = |summary: Summary| {
@@ -108,7 +108,7 @@ impl Page {
         usize::try_from(size).unwrap_or_default()
     }
 
-    fn check(&self, seal: &Seal) -> Result<(usize, Option<u64>)> {
+    pub(super) fn check(&self, seal: &Seal) -> Result<(usize, Option<u64>)> {
         let mut violations = Violations::default();
         let size = self.size(&mut violations);
         let before = match self.token.as_str() {
@@ -130,15 +130,15 @@ impl Page {
 }
 
 /// Ties a token to the arguments of its list.
-struct Seal(String);
+pub(super) struct Seal(String);
 
 impl Seal {
-    fn of(kind: Kind, filter: &str) -> Self {
-        let digest = Sha256::digest(format!("{kind:?}{filter}"));
+    pub(super) fn of(kind: &str, filter: &str) -> Self {
+        let digest = Sha256::digest(format!("{kind}{filter}"));
         Self(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn token(&self, position: u64) -> String {
+    pub(super) fn token(&self, position: u64) -> String {
         format!("{}-{position}", self.0)
     }
 

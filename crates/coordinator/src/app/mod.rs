@@ -2,6 +2,7 @@
 
 mod approvals;
 mod artifacts;
+mod checkpoints;
 mod dead_letters;
 mod error;
 mod executions;
@@ -26,6 +27,7 @@ use crate::measured::Measurements;
 use crate::registry::Workers;
 
 pub use approvals::Decision;
+pub use checkpoints::Place;
 pub use error::{Error, Result};
 pub use fork::Changes;
 pub use lists::{ApprovalFilter, ExecutionFilter, Page};

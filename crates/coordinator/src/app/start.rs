@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use mahavishnu_bus::Trace;
 use mahavishnu_bus::artifacts;
-use mahavishnu_core::execution::{Accepted, Fact, Forked};
+use mahavishnu_core::execution::{Accepted, Checkpoint, Fact, Forked};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_core::workflow::{Draft, Workflow, is_person, limits, plan};
@@ -150,6 +150,10 @@ fn digest(workflow: &Workflow, forked: Option<&Forked>) -> Vec<u8> {
     let mut digest = Sha256::new_with_prefix(serde_json::to_vec(workflow).unwrap_or_default());
     if let Some(forked) = forked {
         digest.update(format!("\0{}\0{}", forked.from, forked.stage));
+        if let Some(Checkpoint { id, update }) = &forked.checkpoint {
+            let update = update.as_ref().map(|update| (serde_json::to_vec(&update.values), &update.as_node));
+            digest.update(format!("\0{id}\0{update:?}"));
+        }
     }
     digest.finalize().to_vec()
 }

@@ -7,7 +7,8 @@ use mahavishnu_proto::v1::execution_service_server::ExecutionService;
 use mahavishnu_proto::v1::{
     CancelExecutionRequest, CancelExecutionResponse, DeleteExecutionRequest, DeleteExecutionResponse,
     ExplainExecutionRequest, ExplainExecutionResponse, ForkExecutionRequest, ForkExecutionResponse,
-    GetExecutionRequest, GetExecutionResponse, ListExecutionsRequest, ListExecutionsResponse,
+    GetCheckpointRequest, GetCheckpointResponse, GetExecutionRequest, GetExecutionResponse,
+    ListCheckpointsRequest, ListCheckpointsResponse, ListExecutionsRequest, ListExecutionsResponse,
     RetryExecutionRequest, RetryExecutionResponse, StartExecutionRequest, StartExecutionResponse,
     WatchExecutionRequest, WatchExecutionResponse,
 };
@@ -15,7 +16,7 @@ use mahavishnu_proto::{json, public, v1, wire};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, caller, trace};
-use crate::app::{Changes, Error, ExecutionFilter, Page};
+use crate::app::{Changes, Error, ExecutionFilter, Page, Place};
 
 #[async_trait]
 impl ExecutionService for Api {
@@ -93,6 +94,29 @@ impl ExecutionService for Api {
         Ok(Response::new(self.app.explain(&request.into_inner().id).await?))
     }
 
+    async fn list_checkpoints(
+        &self,
+        request: Request<ListCheckpointsRequest>,
+    ) -> Result<Response<ListCheckpointsResponse>, Status> {
+        let request = request.into_inner();
+        let (execution, stage, namespace) = (request.execution_id, request.stage_id, request.namespace);
+        let page = Page { size: request.page_size, token: request.page_token };
+        let place = Place { execution, stage, namespace };
+        let (checkpoints, next_page_token, namespaces) = self.app.list_checkpoints(&place, &page).await?;
+        Ok(Response::new(ListCheckpointsResponse { checkpoints, next_page_token, namespaces }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<GetCheckpointRequest>,
+    ) -> Result<Response<GetCheckpointResponse>, Status> {
+        let request = request.into_inner();
+        let (execution, stage, namespace) = (request.execution_id, request.stage_id, request.namespace);
+        let checkpoint =
+            self.app.checkpoint(&Place { execution, stage, namespace }, &request.checkpoint_id).await?;
+        Ok(Response::new(GetCheckpointResponse { checkpoint: Some(checkpoint) }))
+    }
+
     async fn delete_execution(
         &self,
         request: Request<DeleteExecutionRequest>,
@@ -114,6 +138,9 @@ impl ExecutionService for Api {
             engine: request.engine,
             pool: request.pool,
             task: request.task.map(json::from_struct),
+            checkpoint: request.checkpoint_id,
+            state: request.state.map(json::from_struct),
+            as_node: request.as_node,
         };
         let history = self.app.fork(&request.id, changes, &requester, &request.request_id, &trace).await?;
         Ok(Response::new(ForkExecutionResponse { execution: Some(self.app.describe(&history)) }))

@@ -5,6 +5,7 @@
 
 mod approvals;
 mod artifacts;
+mod checkpoints;
 mod coordinator;
 mod dead_letters;
 mod edge;

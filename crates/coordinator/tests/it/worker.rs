@@ -85,7 +85,7 @@ impl Worker {
         }
     }
 
-    fn origin(&self, delivery: &Delivery) -> Origin {
+    pub fn origin(&self, delivery: &Delivery) -> Origin {
         Origin {
             stage: delivery.task.stage.clone(),
             attempt: delivery.task.attempt,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::fact::{Decided, Fact, Failure, Object, Paused, Resolution, Task, Timer};
+use super::fact::{Decided, Fact, Failure, Object, Paused, Resolution, StateUpdate, Task, Timer};
 use super::state::{Phase, StageState, State};
 use crate::id::{ExecutionId, StageId};
 use crate::workflow::{self, RetryPolicy, Stage, StageOutcome, StageView, Workflow};
@@ -142,8 +142,16 @@ impl<'a> Round<'a> {
             timeout: stage.timeout,
             deadline: self.state.deadline(),
             resolution,
+            update: self.update(&stage.id),
         })));
         Ok(())
+    }
+
+    /// The change of the checkpoint that a stage of a fork goes on from. The engine makes it once: where it wrote a
+    /// checkpoint of its own, it is in it.
+    fn update(&self, stage: &StageId) -> Option<StateUpdate> {
+        let forked = self.state.accepted.as_ref()?.forked.as_ref()?;
+        forked.checkpoint.as_ref().filter(|_| &forked.stage == stage)?.update.clone()
     }
 
     fn after_failure(

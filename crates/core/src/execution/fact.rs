@@ -112,6 +112,27 @@ pub struct Forked {
     pub stage: StageId,
     /// How the stages ended that are not run again.
     pub results: BTreeMap<StageId, Ended>,
+    /// Where the stage goes on, unless it begins anew: its checkpoints up to this one are copied before the execution is
+    /// accepted.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// A checkpoint that a stage goes on from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The engine's own id of it.
+    pub id: String,
+    /// What is changed in the state before it goes on.
+    pub update: Option<StateUpdate>,
+}
+
+/// A change of an engine's state, as the engine itself makes such changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateUpdate {
+    /// Values for the state.
+    pub values: Object,
+    /// The node that is taken to have written them; empty leaves it to the engine.
+    pub as_node: String,
 }
 
 /// How a stage ended that stages after it may build on.
@@ -346,6 +367,8 @@ pub struct Task {
     pub deadline: Option<DateTime<Utc>>,
     /// What continues a paused attempt.
     pub resolution: Option<Resolution>,
+    /// What is changed in the state of the checkpoint that the stage goes on from, before it does.
+    pub update: Option<StateUpdate>,
 }
 
 impl Task {

@@ -15,7 +15,7 @@ pub use advance::{Advance, Step, Wait};
 pub use approval::{Pause, together};
 pub use decide::{Command, decide};
 pub use fact::{
-    Accepted, Completed, Decided, Ended, Fact, Failed, Failure, Firing, Forked, Object, Origin, Paused,
-    Progressed, Question, Record, Resolution, Task, TaskUnreadable, Timer,
+    Accepted, Checkpoint, Completed, Decided, Ended, Fact, Failed, Failure, Firing, Forked, Object, Origin,
+    Paused, Progressed, Question, Record, Resolution, StateUpdate, Task, TaskUnreadable, Timer,
 };
 pub use state::{End, Phase, StageState, State, Void};

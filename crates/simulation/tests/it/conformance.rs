@@ -70,6 +70,7 @@ fn scheduled(attempt: u32) -> Fact {
         timeout: None,
         deadline: None,
         resolution: None,
+        update: None,
     })
 }
 

@@ -88,6 +88,14 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Update:
+    """What is changed in the state that a fork goes on from. An empty `as_node` leaves it to the engine."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    as_node: str = ""
+
+
+@dataclass(frozen=True)
 class Task:
     """One attempt of a stage. `task` is the stage's own task, its templates already resolved; `model` is the one that
     the stage names, or the worker's.
@@ -115,6 +123,7 @@ class Task:
     trace: Mapping[str, str] = field(default_factory=dict)
     decision: Decision | None = None
     checkpoint: bytes | None = None
+    update: Update | None = None
 
     def require_model(self) -> Model:
         """The model, or the failure that says there is none."""
@@ -145,6 +154,7 @@ class Task:
             trace=frame.get("trace") or {},
             decision=_known(Decision, decision) if decision else None,
             checkpoint=base64.b64decode(checkpoint) if checkpoint else None,
+            update=_known(Update, frame["update"]) if frame.get("update") else None,
         )
 
 

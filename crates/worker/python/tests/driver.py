@@ -67,7 +67,7 @@ class Checkpoints:
 
     def answer(self, method: str, params: dict[str, Any], turn: dict[str, int]) -> Any:
         if method == "checkpoints_open":
-            return {"entries": [{k: v for k, v in record.items() if k != "body"} for record in self.records.values()]}
+            return {"entries": [{k: v for k, v in record.items() if k not in ("body", "values")} for record in self.records.values()]}
         if method == "checkpoints_save":
             self.last += 1
             self.records[self.last] = params | turn | {"position": self.last}

@@ -210,6 +210,18 @@ pub struct TaskFrame<'a> {
     /// Where to continue, base64, when `resume` is above 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+    /// What is changed in the state that a fork goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateFrame<'a>>,
+}
+
+/// What is changed in the state that a fork goes on from.
+#[derive(Debug, Serialize)]
+pub struct UpdateFrame<'a> {
+    /// Values for the state.
+    pub values: &'a Map<String, Value>,
+    /// The node that is taken to have written them; empty leaves it to the engine.
+    pub as_node: &'a str,
 }
 
 /// What was decided.

@@ -154,7 +154,8 @@ fn what_is_taken_over_is_not_run_and_what_needs_it_is() {
         (stage_id("a"), Ended::Completed(Arc::new(object(json!({"n": 1}))))),
         (stage_id("b"), Ended::Skipped("why not".into())),
     ];
-    let forked = Forked { from: execution(), stage: stage_id("c"), results: results.into() };
+    let forked =
+        Forked { from: execution(), stage: stage_id("c"), results: results.into(), checkpoint: None };
     let mut log = Log::default();
     let accepted = Accepted {
         workflow,

@@ -16,12 +16,12 @@ from typing import Any
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessageChunk
-from langgraph.errors import GraphRecursionError
+from langgraph.errors import GraphRecursionError, InvalidUpdateError
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command
 
-from ...api import Approval, Decision, Link, Model, Paused, StageError, Task
+from ...api import Approval, Decision, Link, Model, Paused, StageError, Task, Update
 from ...summary import nearest, summarise
 from . import context, graph as graphs, nodes, workflow as workflows
 from .saver import Saver
@@ -151,6 +151,10 @@ class _Session:
         self._path = [*newest.view["path"], *finished]
         last = max([newest, *written], key=lambda record: record.position).view
         self._before = {"model": last["model"], "tokens": last["tokens"]}
+        if self._task.update is not None and newest.attempt == 0:
+            # Still another execution's: the change is the first that this one writes, so it is made once.
+            await self._change(graph, self._task.update)
+            return None
         decision = self._task.decision
         if decision is not None and decision.approval_key in {interrupt.id for interrupt in snapshot.interrupts}:
             # A process that took the decision may have been lost; one pause is not answered twice.
@@ -162,6 +166,14 @@ class _Session:
             data = {"step": newest.view["step"], "next": list(snapshot.next)}
             await self._link.progress("message", "resumed", data)
         return None
+
+    async def _change(self, graph: Pregel, update: Update) -> None:
+        try:
+            await graph.aupdate_state(self.config, dict(update.values), as_node=update.as_node or None)
+        except InvalidUpdateError as error:
+            raise StageError("STATE_INVALID", str(error), field="state") from error
+        snapshot = await graph.aget_state(self.config)
+        await self._link.progress("message", "state_changed", {"next": list(snapshot.next)})
 
     def _answer(self, decision: Decision) -> Any:
         answer: Any = {

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from langgraph.checkpoint.base import (
 )
 
 from ...api import Link, StageError
+from ...framing import FrameError, plain
 from ...summary import summarise
 
 #: With more records than this, old checkpoints go; each namespace keeps its newest ones.
@@ -38,6 +39,8 @@ MAX_RECORDS = 4096
 KEPT = 64
 #: What people see of a checkpoint, in characters of JSON.
 MAX_VIEW = 8 * 1024
+#: Values of the state that are larger are shown in short only, in bytes of JSON.
+MAX_VALUES = 256 * 1024
 
 Place = tuple[str, str]
 
@@ -90,7 +93,8 @@ class Saver(BaseCheckpointSaver[int]):
         body = self._pack({"checkpoint": checkpoint, "metadata": metadata})
         view = _view(checkpoint, metadata) | self._notes()
         parent = get_checkpoint_id(config) or ""
-        await self._save(Record(0, thread, namespace, checkpoint["id"], parent, view=view), body)
+        record = Record(0, thread, namespace, checkpoint["id"], parent, view=view)
+        await self._save(record, body, _values(checkpoint))
         await self._bound()
         return self._config(thread, namespace, checkpoint["id"])
 
@@ -216,8 +220,9 @@ class Saver(BaseCheckpointSaver[int]):
 
     # The log and its index.
 
-    async def _save(self, record: Record, body: bytes) -> None:
+    async def _save(self, record: Record, body: bytes, values: Mapping[str, Any] | None = None) -> None:
         frame = {
+            "values": values,
             "thread": record.thread,
             "namespace": record.namespace,
             "checkpoint": record.checkpoint,
@@ -338,10 +343,8 @@ class Saver(BaseCheckpointSaver[int]):
 
 def _view(checkpoint: Checkpoint, metadata: CheckpointMetadata) -> dict[str, Any]:
     """What people see of a checkpoint: where it stands, and the state in short."""
-    values = checkpoint["channel_values"]
-    following = [name.removeprefix("branch:to:") for name in values if name.startswith("branch:to:")]
-    state = values.get("__root__", {name: v for name, v in values.items() if ":" not in name and not name.startswith("__")})
-    view: dict[str, Any] = {"source": metadata.get("source"), "step": metadata.get("step"), "next": following}
+    state = _state(checkpoint)
+    view: dict[str, Any] = {"source": metadata.get("source"), "step": metadata.get("step"), "next": _next(checkpoint)}
     if metadata.get("counters_since_delta_snapshot"):
         view["delta"] = True
     for levels in (4, 2, 1, 0):
@@ -349,3 +352,36 @@ def _view(checkpoint: Checkpoint, metadata: CheckpointMetadata) -> dict[str, Any
         if len(json.dumps(view["values"], ensure_ascii=False)) <= MAX_VIEW:
             break
     return view
+
+
+def _state(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    values = checkpoint["channel_values"]
+    own = {name: value for name, value in values.items() if ":" not in name and not name.startswith("__")}
+    state = values.get("__root__", own)
+    return state if isinstance(state, Mapping) else {"value": state}
+
+
+def _values(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    """The state for people, as an output has it; None when it is too large or has no form in JSON."""
+    try:
+        values: Mapping[str, Any] = plain(_state(checkpoint))
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+        return values if len(text.encode("utf-8", "replace")) <= MAX_VALUES else None
+    except (FrameError, ValueError, RecursionError):
+        return None
+
+
+def _next(checkpoint: Checkpoint) -> Sequence[str]:
+    """The nodes that come next, by what channels hold: an edge's or a route's, the last of several that meet, a `Send`."""
+    values = checkpoint["channel_values"]
+    following = ["__start__"] if "__start__" in values else []
+    for name, value in values.items():
+        kind, _, rest = name.partition(":")
+        if name.startswith("branch:to:"):
+            following.append(name.removeprefix("branch:to:"))
+        elif kind == "join" and isinstance(value, Set):
+            sources, _, node = rest.rpartition(":")
+            if len("+".join(map(str, value))) == len(sources):
+                following.append(node)
+    following += [str(send.node) for send in values.get("__pregel_tasks") or () if hasattr(send, "node")]
+    return following
