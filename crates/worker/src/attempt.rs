@@ -32,9 +32,8 @@ use crate::memory;
 use crate::model::{KeyedModel, Models};
 use crate::noop;
 
-/// How long the engine may take to obey before its process is killed: so that also code that does not obey is gone within a
-/// second of the request.
-const GRACE: Duration = Duration::from_millis(600);
+/// How long the engine may take to obey before its process is killed.
+const GRACE: Duration = Duration::from_millis(800);
 /// Progress events kept of one attempt; a flood beyond it is shown to nobody and costs nothing.
 const MAX_PROGRESS: u32 = 2_000;
 
