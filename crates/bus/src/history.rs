@@ -80,7 +80,7 @@ impl Bus {
     }
 
     async fn try_history(&self, id: &ExecutionId, at_least: u64) -> Result<Vec<Stored>> {
-        let subjects = [subjects::input(id), subjects::decision(id), subjects::tasks_for(id)];
+        let subjects = [subjects::input(id), subjects::decision(id), subjects::tasks(id)];
         let last = self.direct(serde_json::json!({"multi_last": subjects})).await?;
         if last.messages.is_empty() {
             // Without a message there is no evidence either. The leader has the last word.

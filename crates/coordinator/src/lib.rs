@@ -141,7 +141,8 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let measurements = Measurements::default();
-    let (histories, feeder) = Histories::new(bus.clone(), tail, measurements.clone());
+    let shown = bus.shown().await.context("what is shown live")?;
+    let (histories, feeder) = Histories::new(bus.clone(), tail, shown, measurements.clone());
     let workers = Workers::default();
     let level = Level { durability: options.durability, replicas: options.replicas };
     let (known, seen) = (workers.clone(), histories.clone());

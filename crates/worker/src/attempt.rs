@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ use crate::secrets::{Sealing, Secrets, Values};
 /// How long the engine may take to obey before its process is killed: so that also code that does not obey is gone within a
 /// second of the request.
 const GRACE: Duration = Duration::from_millis(500);
+/// An attempt that ends sooner is not shown as begun: who looks would not see it, and its result says when it began.
+const WORTH_SHOWING: Duration = Duration::from_millis(2);
 /// Progress events kept of one attempt; a flood beyond it is shown to nobody and costs nothing.
 const MAX_PROGRESS: u32 = 2_000;
 
@@ -112,7 +115,7 @@ pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
         otel.kind = "consumer",
         messaging.system = "nats",
         messaging.operation.name = "process",
-        messaging.destination.template = "task.{queue}.{execution}",
+        messaging.destination.template = "dec.{execution}.task.{queue}",
         messaging.message.conversation_id = %delivery.execution,
         mahavishnu.execution.id = %delivery.execution,
         mahavishnu.stage.id = %delivery.task.stage,
@@ -125,9 +128,15 @@ pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
         headers if headers.is_empty() => delivery.trace.clone(),
         headers => headers,
     };
-    // The delivery itself was a sign of life.
-    let contact = Mutex::new(Instant::now());
-    let attempt = Attempt { context: &context, delivery, started: Utc::now(), trace, contact };
+    let attempt = Attempt {
+        context: &context,
+        delivery,
+        started: Utc::now(),
+        shown: AtomicBool::new(false),
+        trace,
+        // The delivery itself was a sign of life.
+        contact: Mutex::new(Instant::now()),
+    };
     attempt.run(signals).instrument(span).await;
 }
 
@@ -135,6 +144,8 @@ struct Attempt<'a> {
     context: &'a Context,
     delivery: &'a Delivery,
     started: DateTime<Utc>,
+    /// Whether it was told that the attempt began.
+    shown: AtomicBool,
     trace: Trace,
     /// The last sign of life.
     contact: Mutex<Instant>,
@@ -225,11 +236,17 @@ impl Attempt<'_> {
                 Err(failure) => Outcome::Failed(failure),
             }
         };
+        let show_start = async {
+            tokio::time::sleep(WORTH_SHOWING).await;
+            self.show_start().await;
+            std::future::pending().await
+        };
         tokio::select! {
             biased;
             // What is done is told, however late.
             outcome = work => outcome,
             () = self.keep_lease() => Outcome::LeaseLost,
+            () = show_start => Outcome::LeaseLost,
         }
     }
 
@@ -254,19 +271,25 @@ impl Attempt<'_> {
         *self.contact.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells that the attempt began: for good where it has a time limit, so that a coordinator watches over it,
-    /// otherwise only to whoever looks.
+    /// Tells for good that an attempt began that has a time limit, so that a coordinator watches over it.
     async fn begin(&self) -> mahavishnu_bus::Result<()> {
-        if self.delivery.task.timeout.is_some() {
-            let fact = Fact::Started(self.origin());
-            return self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await.map(drop);
+        if self.delivery.task.timeout.is_none() {
+            return Ok(());
         }
-        self.show(worker::live::Kind::Started(worker::Started {
-            worker_id: self.context.worker.to_string(),
-            delivery: self.delivery.delivery,
-        }))
-        .await;
-        Ok(())
+        self.shown.store(true, Ordering::Relaxed);
+        let fact = Fact::Started(self.origin());
+        self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await.map(drop)
+    }
+
+    /// Tells whoever looks that the attempt began, once.
+    async fn show_start(&self) {
+        if !self.shown.swap(true, Ordering::Relaxed) {
+            self.show(worker::live::Kind::Started(worker::Started {
+                worker_id: self.context.worker.to_string(),
+                delivery: self.delivery.delivery,
+            }))
+            .await;
+        }
     }
 
     async fn prepare(
@@ -413,6 +436,7 @@ impl Attempt<'_> {
                 }
             }
             FromHost::Delta { source, text } => {
+                self.show_start().await;
                 let redactor = &self.context.secrets.redactor;
                 let text = redactor.piece(talk.deltas.entry(source.clone()).or_default(), &text);
                 self.show(worker::live::Kind::Delta(worker::Delta { source, text })).await;

@@ -109,7 +109,7 @@ impl Calls {
             self.redactor.object(&mut values);
             Bytes::from(Value::Object(values).to_string())
         });
-        let save = checkpoints::Save { key, view, values: values.unwrap_or_default(), body };
+        let save = checkpoints::Save { key, view, values: values.unwrap_or_default(), body: body.into() };
         let position = self.opened()?.save(save).await.map_err(refused)?;
         Ok(json!({"position": position}))
     }

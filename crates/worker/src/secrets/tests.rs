@@ -13,6 +13,7 @@ fn task(task: Value, secret_fields: &[&str]) -> Task {
     Task {
         stage: StageId::parse("s").unwrap(),
         engine: mahavishnu_core::id::EngineName::parse("noop").unwrap(),
+        update: None,
         pool: None,
         attempt: 1,
         resume: 0,
