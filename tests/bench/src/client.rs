@@ -63,23 +63,27 @@ pub fn of(engine: &str, task: Value) -> v1::Stage {
     v1::Stage { r#type: engine.to_owned(), task, ..v1::Stage::default() }
 }
 
-/// Executes it once, from the call to the event that says that it completed.
+/// Executes it once, from the call to the event that says that it completed. What follows that event, the end of the
+/// stream, is read all the same: a stream that is dropped before it is a reset, and HTTP/2 forgives a connection only so many.
 pub async fn once(client: &mut Client, workflow: &v1::Workflow) -> Result<Took> {
     let request = v1::ExecuteRequest { workflow: Some(workflow.clone()), ..v1::ExecuteRequest::default() };
     let began = Instant::now();
     let mut events = client.execute(request).await?.into_inner();
-    let mut first = None;
+    let (mut first, mut whole) = (None, None);
     while let Some(response) = events.message().await? {
         first.get_or_insert_with(|| began.elapsed());
         match response.event.and_then(|event| event.kind) {
-            Some(Kind::ExecutionCompleted(_)) => {
-                return Ok(Took { first: first.unwrap_or_default(), whole: began.elapsed() });
-            }
+            Some(Kind::ExecutionCompleted(_)) => whole = Some(began.elapsed()),
             Some(Kind::ExecutionFailed(failed)) => bail!("it failed: {:?}", failed.error),
             _ => {}
         }
     }
-    bail!("the stream ended before the execution")
+    took(first, whole)
+}
+
+fn took(first: Option<Duration>, whole: Option<Duration>) -> Result<Took> {
+    let (first, whole) = first.zip(whole).context("the stream ended before the execution")?;
+    Ok(Took { first, whole })
 }
 
 /// The same with the bare prototype.
@@ -87,14 +91,14 @@ pub async fn once_bare(client: &mut FloorClient<Channel>, stages: u32) -> Result
     let request = pb::RunRequest { stages, payload: crate::floor::payload().to_vec() };
     let began = Instant::now();
     let mut events = client.run(request).await?.into_inner();
-    let mut first = None;
+    let (mut first, mut whole) = (None, None);
     while let Some(event) = events.message().await? {
         first.get_or_insert_with(|| began.elapsed());
         if event.end {
-            return Ok(Took { first: first.unwrap_or_default(), whole: began.elapsed() });
+            whole = Some(began.elapsed());
         }
     }
-    bail!("the stream ended before the execution")
+    took(first, whole)
 }
 
 /// So many clients at once, each executing one workflow after the other for some time.
