@@ -8,19 +8,38 @@ use prost::Message as _;
 
 use crate::{Bus, Error, Result, subjects};
 
+/// Something that is shown, and not read yet: most of it nobody watches here.
+pub struct Shown {
+    /// The execution.
+    pub execution: ExecutionId,
+    body: Bytes,
+}
+
+impl Shown {
+    /// Reads it; `None` when this version cannot.
+    pub fn read(self) -> Option<Live> {
+        Live::decode(self.body).ok()
+    }
+}
+
 impl Bus {
     /// Shows something to whoever watches the execution now.
     pub async fn show(&self, id: &ExecutionId, live: &Live) {
         self.send(subjects::live(id), live.encode_to_vec()).await;
     }
 
-    /// What is shown of one execution.
+    /// What is shown of all executions. One subscription for the process: one for each execution would cost the server two
+    /// messages more for each, and one for each watcher would have it send everything as often as there are watchers.
     ///
     /// # Errors
     /// When the connection is closed.
-    pub async fn shown(&self, id: &ExecutionId) -> Result<BoxStream<'static, Live>> {
-        let messages = self.client.subscribe(subjects::live(id)).await.map_err(Error::new)?;
-        Ok(messages.filter_map(|message| async move { Live::decode(message.payload).ok() }).boxed())
+    pub async fn shown(&self) -> Result<BoxStream<'static, Shown>> {
+        let messages = self.client.subscribe(subjects::LIVE).await.map_err(Error::new)?;
+        let shown = |message: async_nats::Message| {
+            let execution = subjects::execution(&message.subject);
+            std::future::ready(execution.map(|execution| Shown { execution, body: message.payload }))
+        };
+        Ok(messages.filter_map(shown).boxed())
     }
 
     /// Tells that a worker is there.

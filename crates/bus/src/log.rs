@@ -209,9 +209,8 @@ impl Bus {
         let consumer = stream
             .create_consumer(push::OrderedConfig {
                 deliver_subject: self.client.new_inbox(),
-                filter_subjects: [subjects::INPUTS, subjects::TASKS, subjects::DECISIONS]
-                    .map(str::to_owned)
-                    .to_vec(),
+                // No filter, which would only keep the few timers away: the server would match every message against three, and
+                // count what matches in the whole store whenever a tail begins.
                 deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start + 1 },
                 ..push::OrderedConfig::default()
             })
@@ -219,16 +218,17 @@ impl Bus {
             .map_err(Error::new)?;
         let messages = consumer.messages().await.map_err(Error::new)?;
         let bus = self.clone();
-        let items = messages.then(move |message| {
+        let items = messages.filter_map(move |message| {
             let bus = bus.clone();
             async move {
                 let message = match message {
+                    Ok(message) if subjects::is_timer(&message.subject) => return None,
                     Ok(message) => message,
-                    Err(error) => return TailItem::Disturbed(Error::new(error)),
+                    Err(error) => return Some(TailItem::Disturbed(Error::new(error))),
                 };
                 let (position, time) = match message.info() {
                     Ok(info) => (info.stream_sequence, time(info.published)),
-                    Err(error) => return TailItem::Disturbed(Error::Nats(error)),
+                    Err(error) => return Some(TailItem::Disturbed(Error::Nats(error))),
                 };
                 let read = || {
                     let body = message.payload.clone();
@@ -239,14 +239,14 @@ impl Bus {
                 let patience = ExponentialBuilder::default().without_max_times().with_max_delay(MAX_WAIT);
                 let read =
                     read.retry(patience.with_jitter()).when(|error| !matches!(error, Error::Unreadable(_)));
-                match read.await {
+                Some(match read.await {
                     Ok(stored) => TailItem::Record(stored),
                     Err(error) => TailItem::Unreadable {
                         execution: subjects::execution(&message.subject),
                         position,
                         error,
                     },
-                }
+                })
             }
         });
         Ok(Tail { start, items: items.boxed() })

@@ -38,6 +38,7 @@ pub const CHECKPOINTS: &str = "checkpoint.*.*";
 pub const HEARTBEATS: &str = "worker.*.*";
 pub const WORKER_PING: &str = "worker-ping";
 pub const CANCELS: &str = "cancel.*";
+pub const LIVE: &str = "live.*";
 
 pub fn input(id: &ExecutionId) -> String {
     format!("in.{id}")
@@ -63,6 +64,11 @@ pub fn decided(id: &ExecutionId) -> String {
 pub fn timer(id: &ExecutionId, name: &str) -> String {
     // The prefix keeps a timer whose name is an execution id from looking like a decision.
     format!("timer.{id}.t-{name}")
+}
+
+/// Whether this is a timer: the only messages of the history stream that are no records.
+pub fn is_timer(subject: &str) -> bool {
+    subject.starts_with("timer.")
 }
 
 pub fn timers_of(id: &ExecutionId) -> String {

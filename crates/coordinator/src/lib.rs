@@ -125,7 +125,8 @@ pub async fn run(
     bus.ensure(&engines).await.context("JetStream set-up")?;
     let tail = bus.tail().await.context("tail of the history")?;
     let measurements = Measurements::default();
-    let (histories, feeder) = Histories::new(bus.clone(), tail, measurements.clone());
+    let shown = bus.shown().await.context("what is shown live")?;
+    let (histories, feeder) = Histories::new(bus.clone(), tail, shown, measurements.clone());
     let workers = Workers::default();
     let level = Level { durability: options.durability, replicas: options.replicas };
     let (known, seen) = (workers.clone(), histories.clone());

@@ -12,25 +12,29 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A JSON object as a `Struct`.
 pub fn to_struct(object: &Map<String, Value>) -> Struct {
-    Struct { fields: object.iter().map(|(key, value)| (key.clone(), to_proto(value))).collect() }
+    into_struct(object.clone())
+}
+
+fn into_struct(object: Map<String, Value>) -> Struct {
+    Struct { fields: object.into_iter().map(|(key, value)| (key, into_proto(value))).collect() }
 }
 
 /// Anything that serializes to a JSON object, as a `Struct`; empty when it does not.
 pub fn to_struct_from(value: &impl serde::Serialize) -> Struct {
     match serde_json::to_value(value) {
-        Ok(Value::Object(object)) => to_struct(&object),
+        Ok(Value::Object(object)) => into_struct(object),
         _ => Struct::default(),
     }
 }
 
-fn to_proto(value: &Value) -> Proto {
+fn into_proto(value: Value) -> Proto {
     let kind = match value {
         Value::Null => Kind::NullValue(0),
-        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Bool(value) => Kind::BoolValue(value),
         Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or(f64::NAN)),
-        Value::String(value) => Kind::StringValue(value.clone()),
-        Value::Array(values) => Kind::ListValue(ListValue { values: values.iter().map(to_proto).collect() }),
-        Value::Object(object) => Kind::StructValue(to_struct(object)),
+        Value::String(value) => Kind::StringValue(value),
+        Value::Array(values) => Kind::ListValue(ListValue { values: values.into_iter().map(into_proto).collect() }),
+        Value::Object(object) => Kind::StructValue(into_struct(object)),
     };
     Proto { kind: Some(kind) }
 }

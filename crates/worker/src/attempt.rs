@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -34,6 +35,8 @@ use crate::noop;
 
 /// How long the engine may take to obey before its process is killed.
 const GRACE: Duration = Duration::from_millis(800);
+/// An attempt that ends sooner is not shown as begun: who looks would not see it, and its result says when it began.
+const WORTH_SHOWING: Duration = Duration::from_millis(2);
 /// Progress events kept of one attempt; a flood beyond it is shown to nobody and costs nothing.
 const MAX_PROGRESS: u32 = 2_000;
 
@@ -115,13 +118,16 @@ pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
         headers if headers.is_empty() => delivery.trace.clone(),
         headers => headers,
     };
-    Attempt { context: &context, delivery, started: Utc::now(), trace }.run(signals).instrument(span).await;
+    let shown = AtomicBool::new(false);
+    Attempt { context: &context, delivery, started: Utc::now(), shown, trace }.run(signals).instrument(span).await;
 }
 
 struct Attempt<'a> {
     context: &'a Context,
     delivery: &'a Delivery,
     started: DateTime<Utc>,
+    /// Whether it was told that the attempt began.
+    shown: AtomicBool,
     trace: Trace,
 }
 
@@ -182,9 +188,15 @@ impl Attempt<'_> {
                 Err(failure) => Outcome::Failed(failure),
             }
         };
+        let show_start = async {
+            tokio::time::sleep(WORTH_SHOWING).await;
+            self.show_start().await;
+            std::future::pending().await
+        };
         tokio::select! {
             outcome = work => outcome,
             () = self.keep_lease() => Outcome::LeaseLost,
+            () = show_start => Outcome::LeaseLost,
         }
     }
 
@@ -205,19 +217,25 @@ impl Attempt<'_> {
         }
     }
 
-    /// Tells that the attempt began: for good where it has a time limit, so that a coordinator watches over it,
-    /// otherwise only to whoever looks.
+    /// Tells for good that an attempt began that has a time limit, so that a coordinator watches over it.
     async fn begin(&self) -> mahavishnu_bus::Result<()> {
-        if self.delivery.task.timeout.is_some() {
-            let fact = Fact::Started(self.origin());
-            return self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await.map(drop);
+        if self.delivery.task.timeout.is_none() {
+            return Ok(());
         }
-        self.show(worker::live::Kind::Started(worker::Started {
-            worker_id: self.context.worker.to_string(),
-            delivery: self.delivery.delivery,
-        }))
-        .await;
-        Ok(())
+        self.shown.store(true, Ordering::Relaxed);
+        let fact = Fact::Started(self.origin());
+        self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await.map(drop)
+    }
+
+    /// Tells whoever looks that the attempt began, once.
+    async fn show_start(&self) {
+        if !self.shown.swap(true, Ordering::Relaxed) {
+            self.show(worker::live::Kind::Started(worker::Started {
+                worker_id: self.context.worker.to_string(),
+                delivery: self.delivery.delivery,
+            }))
+            .await;
+        }
     }
 
     async fn prepare(&self, host: &Host) -> Result<(Connection, Prepared), Failure> {
@@ -338,6 +356,7 @@ impl Attempt<'_> {
                 }
             }
             FromHost::Delta { source, text } => {
+                self.show_start().await;
                 self.show(worker::live::Kind::Delta(worker::Delta { source, text })).await;
             }
             FromHost::Call { id, method, params } => {

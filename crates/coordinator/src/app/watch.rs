@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
-use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_core::execution::{Fact, Phase};
 use mahavishnu_core::id::StageId;
 use mahavishnu_proto::worker::Live;
 use mahavishnu_proto::{v1, wire, worker};
+use tokio::sync::mpsc;
 use v1::event::Kind;
 
 use super::{App, Error, Result};
@@ -37,7 +37,7 @@ impl App {
             _ => return Err(Error::OutOfRange { asked: after, last }),
         };
         // Before the first event is read, so that nothing shown after it is missed.
-        let live = self.bus.shown(&history.id).await?;
+        let live = history.shown();
         Ok(Box::pin(Watcher { app: self.clone(), history, next, live, early: Vec::new() }.events()))
     }
 }
@@ -47,7 +47,7 @@ struct Watcher {
     history: Arc<History>,
     /// The number of the next durable event.
     next: u64,
-    live: BoxStream<'static, Live>,
+    live: mpsc::Receiver<Live>,
     /// What was shown live of attempts whose scheduling the tail has not brought yet.
     early: Vec<Live>,
 }
@@ -84,7 +84,7 @@ impl Watcher {
                         yield Err(Error::Draining);
                         return;
                     }
-                    Some(live) = self.live.next() => {
+                    Some(live) = self.live.recv() => {
                         if self.is_early(&live) {
                             self.early.push(live);
                         } else if let Some(event) = self.ephemeral(live) {

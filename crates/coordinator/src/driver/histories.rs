@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use futures::stream::{BoxStream, StreamExt as _};
+use mahavishnu_bus::live::Shown;
 use mahavishnu_bus::log::{Tail, TailItem};
 use mahavishnu_bus::{Bus, Error, Result};
 use mahavishnu_core::execution::Fact;
@@ -41,16 +42,22 @@ pub struct Histories {
 pub struct Feeder {
     histories: Histories,
     tail: Tail,
+    shown: BoxStream<'static, Shown>,
     position: watch::Sender<u64>,
     measurements: Measurements,
 }
 
 impl Histories {
-    /// Starts after what the tail starts after; what stages take on the way is measured.
-    pub fn new(bus: Bus, tail: Tail, measurements: Measurements) -> (Self, Feeder) {
+    /// Starts after what the tail starts after; watchers get what is shown, what stages take on the way is measured.
+    pub fn new(
+        bus: Bus,
+        tail: Tail,
+        shown: BoxStream<'static, Shown>,
+        measurements: Measurements,
+    ) -> (Self, Feeder) {
         let (sender, position) = watch::channel(tail.start);
         let histories = Self { bus, entries: Arc::default(), position };
-        (histories.clone(), Feeder { histories, tail, position: sender, measurements })
+        (histories.clone(), Feeder { histories, tail, shown, position: sender, measurements })
     }
 
     /// An execution, loaded.
@@ -159,6 +166,13 @@ impl Histories {
         Some(history)
     }
 
+    fn show(&self, shown: Shown) {
+        let history = self.lock().get(&shown.execution).map(|entry| Arc::clone(&entry.history));
+        if let Some(history) = history {
+            history.show(shown);
+        }
+    }
+
     fn drop_quiet(&self) {
         self.lock().retain(|_, entry| {
             let quiet = entry.touched.elapsed();
@@ -179,6 +193,10 @@ impl Feeder {
         loop {
             let item = tokio::select! {
                 item = self.tail.items.next() => item,
+                Some(shown) = self.shown.next() => {
+                    self.histories.show(shown);
+                    continue;
+                }
                 _ = sweep.tick() => {
                     self.histories.drop_quiet();
                     continue;

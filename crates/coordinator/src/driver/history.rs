@@ -6,16 +6,21 @@
 use std::sync::{Mutex, PoisonError};
 
 use mahavishnu_bus::Trace;
+use mahavishnu_bus::live::Shown;
 use mahavishnu_bus::log::Stored;
 use mahavishnu_core::execution::{Fact, Record, State, Void, Wait};
 use mahavishnu_core::id::{ExecutionId, Queue};
+use mahavishnu_proto::worker::Live;
 use mahavishnu_proto::{public, v1};
 use mahavishnu_telemetry::context;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use v1::event::Kind;
 
 use super::approvals::given;
 use crate::measured::Took;
+
+/// What is shown live and a watcher has not taken yet; more is lost, as what is shown live may be.
+const SHOWN_AHEAD: usize = 1_024;
 
 /// An execution, followed.
 pub struct History {
@@ -27,6 +32,8 @@ pub struct History {
     pub summing_up: tokio::sync::Mutex<()>,
     folded: Mutex<Folded>,
     position: watch::Sender<u64>,
+    /// Whoever wants to know what is shown live.
+    watchers: Mutex<Vec<mpsc::Sender<Live>>>,
 }
 
 /// What the records fold to.
@@ -71,8 +78,8 @@ impl History {
 
     fn with(id: ExecutionId, folded: Folded) -> Self {
         let (position, _) = watch::channel(0);
-        let (deciding, summing_up) = Default::default();
-        Self { id, deciding, summing_up, folded: Mutex::new(folded), position }
+        let (deciding, summing_up, watchers) = Default::default();
+        Self { id, deciding, summing_up, folded: Mutex::new(folded), position, watchers }
     }
 
     /// Takes what the tail brings.
@@ -151,6 +158,26 @@ impl History {
         while !self.with_folded(|folded| wait.is_over(&folded.state)) {
             // The sender lives as long as `self`.
             let _ = changes.changed().await;
+        }
+    }
+
+    /// What is shown live from now on.
+    pub fn shown(&self) -> mpsc::Receiver<Live> {
+        let (sender, receiver) = mpsc::channel(SHOWN_AHEAD);
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    /// Passes on what is shown live, to those who are quick enough.
+    pub fn show(&self, shown: Shown) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain(|watcher| !watcher.is_closed());
+        if watchers.is_empty() {
+            return;
+        }
+        let Some(live) = shown.read() else { return };
+        for watcher in watchers.iter() {
+            let _ = watcher.try_send(live.clone());
         }
     }
 

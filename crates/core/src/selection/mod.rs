@@ -50,10 +50,6 @@ impl Request {
             Requirement::Routing => self.requires_routing,
         }
     }
-
-    fn required(&self) -> Vec<Requirement> {
-        Requirement::ALL.into_iter().filter(|requirement| self.requires(*requirement)).collect()
-    }
 }
 
 /// The question of the tree that decided.
@@ -140,8 +136,10 @@ pub struct Selection {
 /// Chooses the engine for a task.
 pub fn select(registry: &Registry, request: &Request) -> Result<Selection, Violations> {
     check(request)?;
-    let case = Case::new(registry, request);
-    let Some((choice, path)) = case.decide() else {
+    let required =
+        Requirement::ALL.into_iter().filter(|requirement| request.requires(*requirement)).collect();
+    let case = Case { required, engines: &worded(registry, &request.task_type) };
+    let Some((choice, rule)) = case.choose() else {
         let mut violations = Violations::default();
         violations.push("", Reason::UnknownEngine, "no engine is registered");
         return Err(violations);
@@ -163,16 +161,17 @@ pub fn select(registry: &Registry, request: &Request) -> Result<Selection, Viola
         lacks: needs.iter().map(|need| need.need.clone()).filter(|need| !meets.contains(need)).collect(),
         meets,
     });
+    let path = case.path(choice, rule);
     Ok(Selection {
         engine: choice.name.clone(),
-        rule: path.last().map_or(Rule::Default, |step| step.rule),
+        rule,
         because: path.last().map(|step| step.because.clone()).unwrap_or_default(),
         path,
         runners_up: runners_up.collect(),
         needs_hybrid: !registry.profiles().any(|profile| meets(profile).len() == needs.len()),
         hybrid_plan: hybrid_plan(registry, choice, &needs),
         unmet,
-        flip: flip::smallest(registry, request, &choice.name),
+        flip: flip::smallest(registry, request, &case, &choice.name),
     })
 }
 
@@ -186,73 +185,93 @@ fn check(request: &Request) -> Result<(), Violations> {
     violations.into_result(())
 }
 
-/// A request, with the words that it has for each engine, in the order of the registry.
-struct Case<'a> {
-    request: &'a Request,
-    engines: Vec<(&'a Profile, Vec<String>)>,
+/// Each engine with those of its words that a task type has, in the order of the registry.
+type Worded<'a> = Vec<(&'a Profile, Vec<String>)>;
+
+fn worded<'a>(registry: &'a Registry, task_type: &str) -> Worded<'a> {
+    let task_type = words::TaskType::new(task_type);
+    let of = |profile: &'a Profile| (profile, task_type.matches(&profile.words, &profile.stems));
+    registry.profiles().map(of).collect()
 }
 
-impl<'a> Case<'a> {
-    fn new(registry: &'a Registry, request: &'a Request) -> Self {
-        let task_type = words::TaskType::new(&request.task_type);
-        let engines = registry
-            .profiles()
-            .map(|profile| (profile, task_type.matches(&profile.words, &profile.stems)))
-            .collect();
-        Self { request, engines }
+/// What is required, and the words.
+struct Case<'c, 'a> {
+    required: Vec<Requirement>,
+    engines: &'c [(&'a Profile, Vec<String>)],
+}
+
+/// The rules that look at requirements, with their question and what they look at.
+const REQUIRING: [(Rule, &str, &[Requirement]); 2] = [
+    (Rule::RequiresScheduling, "must it run on a schedule?", &[Requirement::Scheduling]),
+    (
+        Rule::RequiresStateOrRouting,
+        "must it keep state or route by conditions?",
+        &[Requirement::State, Requirement::Routing],
+    ),
+];
+
+impl<'a> Case<'_, 'a> {
+    /// The engine and the rule that gives it; none when no engine is registered.
+    fn choose(&self) -> Option<(&'a Profile, Rule)> {
+        for (rule, _, asked) in REQUIRING {
+            if let Some(profile) = self.best(asked) {
+                return Some((profile, rule));
+            }
+        }
+        if let Some((profile, _)) = self.named() {
+            return Some((profile, Rule::TaskTypeWords));
+        }
+        self.engines.first().map(|(profile, _)| (*profile, Rule::Default))
     }
 
-    /// The engine and the way to it; none when no engine is registered.
-    fn decide(&self) -> Option<(&'a Profile, Vec<Step>)> {
+    /// The way to this choice.
+    fn path(&self, choice: &Profile, decided: Rule) -> Vec<Step> {
         let mut path = Vec::new();
-        let scheduling = [Requirement::Scheduling];
-        let state_or_routing = [Requirement::State, Requirement::Routing];
-        for (rule, question, asked) in [
-            (Rule::RequiresScheduling, "must it run on a schedule?", scheduling.as_slice()),
-            (
-                Rule::RequiresStateOrRouting,
-                "must it keep state or route by conditions?",
-                state_or_routing.as_slice(),
-            ),
-        ] {
-            let required: Vec<_> =
-                asked.iter().filter(|requirement| self.request.requires(**requirement)).collect();
-            let names =
-                required.iter().map(|requirement| requirement.name()).collect::<Vec<_>>().join(" and ");
-            let choice = self.best(|profile| required.iter().any(|requirement| profile.meets(**requirement)));
-            let because = match choice {
-                _ if required.is_empty() => "not required".to_owned(),
-                Some(profile) => format!("{names} is required, and {} meets it", profile.display_name),
-                None => format!("{names} is required, but no registered engine meets it"),
+        for (rule, question, asked) in REQUIRING {
+            let names: Vec<_> = self.asked(asked).map(Requirement::name).collect();
+            let (yes, names) = (rule == decided, names.join(" and "));
+            let because = match (names.as_str(), yes) {
+                ("", _) => "not required".to_owned(),
+                (_, true) => format!("{names} is required, and {} meets it", choice.display_name),
+                (_, false) => format!("{names} is required, but no registered engine meets it"),
             };
-            path.push(Step { rule, question: question.to_owned(), yes: choice.is_some(), because });
-            if let Some(profile) = choice {
-                return Some((profile, path));
+            path.push(Step { rule, question: question.to_owned(), yes, because });
+            if yes {
+                return path;
             }
         }
         let question = "does the task type have the words of an engine?".to_owned();
-        let named =
-            self.engines.iter().filter(|(_, words)| !words.is_empty()).min_by_key(|(profile, _)| profile.ask);
-        if let Some((profile, words)) = named {
+        if let Some((_, words)) = self.named() {
             let because =
-                format!("the task type has {}, which asks for {}", quote(words), profile.display_name);
+                format!("the task type has {}, which asks for {}", quote(words), choice.display_name);
             path.push(Step { rule: Rule::TaskTypeWords, question, yes: true, because });
-            return Some((profile, path));
+            return path;
         }
         let because = "it has none that a registered engine asks for".to_owned();
         path.push(Step { rule: Rule::TaskTypeWords, question, yes: false, because });
-        let (profile, _) = self.engines.first()?;
-        let because = format!("nothing asks for more than {}, the simplest", profile.display_name);
+        let because = format!("nothing asks for more than {}, the simplest", choice.display_name);
         let question = "is the simplest engine enough?".to_owned();
         path.push(Step { rule: Rule::Default, question, yes: true, because });
-        Some((profile, path))
+        path
     }
 
-    /// Among the engines that pass: most requirements met, then words, then the order of the registry.
-    fn best(&self, pass: impl Fn(&Profile) -> bool) -> Option<&'a Profile> {
-        let required = self.request.required();
+    /// Those of the requirements that are required.
+    fn asked(&self, of: &[Requirement]) -> impl Iterator<Item = Requirement> {
+        of.iter().copied().filter(|requirement| self.required.contains(requirement))
+    }
+
+    /// The engine that is asked for first by words of the task type.
+    fn named(&self) -> Option<&(&'a Profile, Vec<String>)> {
+        self.engines.iter().filter(|(_, words)| !words.is_empty()).min_by_key(|(profile, _)| profile.ask)
+    }
+
+    /// Among the engines that meet one of these, if it is required: most requirements met, then words, then the order of
+    /// the registry.
+    fn best(&self, asked: &[Requirement]) -> Option<&'a Profile> {
+        let pass = |profile: &Profile| self.asked(asked).any(|requirement| profile.meets(requirement));
         let value = |(profile, words): &&(&Profile, Vec<String>)| {
-            (required.iter().filter(|requirement| profile.meets(**requirement)).count(), !words.is_empty())
+            let met = self.required.iter().filter(|requirement| profile.meets(**requirement));
+            (met.count(), !words.is_empty())
         };
         // `max_by_key` keeps the last of equals, so it walks backwards to keep the first.
         self.engines
@@ -265,9 +284,9 @@ impl<'a> Case<'a> {
 
     /// Everything that the task needs. Words of the simplest engine ask for nothing that others could not give.
     fn needs(&self) -> Vec<Need> {
-        let required = self.request.required().into_iter().map(|requirement| Need {
+        let required = self.required.iter().map(|requirement| Need {
             need: requirement.name().to_owned(),
-            met_by: self.names(|profile, _| profile.meets(requirement)),
+            met_by: self.names(|profile, _| profile.meets(*requirement)),
         });
         let mut needs: Vec<Need> = required.collect();
         for (n, (profile, words)) in self.engines.iter().enumerate() {
