@@ -82,10 +82,12 @@ impl Bus {
             }
             None => body,
         };
-        let fact = match subject.split('.').next() {
-            Some("in") => wire::decode_input(decode::<worker::Input>(body)?)?,
-            Some("task") => Fact::Scheduled(wire::decode_task(decode::<worker::Task>(body)?)?),
-            _ => wire::decode_decision(decode::<worker::Decision>(body)?)?,
+        let fact = if subjects::is_task(subject) {
+            Fact::Scheduled(wire::decode_task(decode::<worker::Task>(body)?)?)
+        } else if subject.starts_with("in.") {
+            wire::decode_input(decode::<worker::Input>(body)?)?
+        } else {
+            wire::decode_decision(decode::<worker::Decision>(body)?)?
         };
         Ok(Stored { execution, record: Record { position, time, fact }, trace: trace(headers) })
     }

@@ -5,7 +5,6 @@
 //! - [`Bus::history`] and [`Tail`] give records in stream order, without gaps.
 //! - An input stays with the coordinators until it is acknowledged, and comes again if it is not.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull, push};
@@ -16,7 +15,6 @@ use chrono::{DateTime, Utc};
 use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_core::execution::{Fact, Record};
 use mahavishnu_core::id::ExecutionId;
-use mahavishnu_core::workflow::Stage;
 
 use crate::{Bus, Error, Result, Trace, streams, subjects};
 
@@ -119,18 +117,11 @@ impl Bus {
     /// # Errors
     /// [`Error::NotFound`] when there is none.
     pub async fn history(&self, id: &ExecutionId) -> Result<Vec<Stored>> {
-        let inputs = self.read_subject(&subjects::input(id)).await?;
-        let Some(Stored { record: Record { fact: Fact::Accepted(accepted), .. }, .. }) = inputs.first()
-        else {
+        let mut all = self.read(&subjects::input(id)).await?;
+        if !all.first().is_some_and(|first| matches!(first.record.fact, Fact::Accepted(_))) {
             return Err(Error::NotFound);
-        };
-        let mut subjects = vec![subjects::decision(id)];
-        let queues: BTreeSet<_> = accepted.workflow.stages.iter().map(Stage::queue).collect();
-        subjects.extend(queues.iter().map(|queue| subjects::task(queue, id)));
-        let others =
-            futures::future::try_join_all(subjects.iter().map(|subject| self.read_subject(subject))).await?;
-        let mut all = inputs;
-        all.extend(others.into_iter().flatten());
+        }
+        all.extend(self.read(&subjects::decided(id)).await?);
         all.sort_unstable_by_key(|stored| stored.record.position);
         Ok(all)
     }
@@ -167,12 +158,13 @@ impl Bus {
         }
     }
 
-    async fn read_subject(&self, subject: &str) -> Result<Vec<Stored>> {
+    /// Every record under a filter.
+    async fn read(&self, filter: &str) -> Result<Vec<Stored>> {
         let stream = self.history_stream().await?;
         let mut records = Vec::new();
         let mut next = 1;
         loop {
-            let message = match stream.get_first_raw_message_by_subject(subject, next).await {
+            let message = match stream.get_first_raw_message_by_subject(filter, next).await {
                 Ok(message) => message,
                 Err(error) if is_not_found(&error) => return Ok(records),
                 Err(error) => return Err(Error::new(error)),
@@ -180,11 +172,11 @@ impl Bus {
             next = message.sequence + 1;
             let time = time(message.time);
             let body = message.payload;
-            match self.unwrap(subject, Some(&message.headers), body, message.sequence, time).await {
+            match self.unwrap(&message.subject, Some(&message.headers), body, message.sequence, time).await {
                 Ok(stored) => records.push(stored),
                 // Every reader passes over it, so all number the records alike.
                 Err(Error::Unreadable(error)) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, subject, "unreadable record");
+                    tracing::warn!(error = &error as &dyn std::error::Error, subject = %message.subject, "unreadable record");
                 }
                 Err(error) => return Err(error),
             }

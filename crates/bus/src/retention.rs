@@ -25,7 +25,7 @@ impl Bus {
         self.remove_summaries(id).await?;
         self.purge(streams::CHECKPOINTS, format!("checkpoint.{id}.*")).await?;
         // The inputs are what makes it exist: they go after what nobody would find without them.
-        for filter in [subjects::timers_of(id), format!("task.*.{id}"), subjects::input(id)] {
+        for filter in [subjects::timers_of(id), subjects::tasks(id), subjects::input(id)] {
             self.purge(streams::HISTORY, filter).await?;
         }
         let tombstone = PublishMessage::build().payload(Bytes::new()).ttl(TOMBSTONE);

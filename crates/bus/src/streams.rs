@@ -32,9 +32,7 @@ impl Bus {
         let history = Config {
             name: HISTORY.to_owned(),
             description: Some("histories of executions".to_owned()),
-            subjects: [subjects::INPUTS, subjects::TASKS, subjects::DECISIONS, subjects::TIMERS]
-                .map(str::to_owned)
-                .to_vec(),
+            subjects: [subjects::INPUTS, subjects::DECISIONS, subjects::TIMERS].map(str::to_owned).to_vec(),
             retention: RetentionPolicy::Limits,
             // The server allows no other policy beside message schedules. Nothing is dropped all the same: the
             // stream has no limit to exceed, and a full disk refuses.

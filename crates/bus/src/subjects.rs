@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! in.<execution>                  inputs, unconditional                       stream HISTORY
-//! task.<queue>.<execution>        a stage is scheduled: the task itself       stream HISTORY
-//! dec.h.<execution>               the coordinators' other decisions           stream HISTORY
+//! dec.<execution>.task.<queue>    a stage is scheduled: the task itself       stream HISTORY
+//! dec.<execution>.h               the coordinators' other decisions           stream HISTORY
 //! timer.<execution>.<name>        schedules that fire into in.<execution>     stream HISTORY
 //! schedule.state.<schedule>       the schedule as it stands                   stream SCHEDULES
 //! schedule.wake.<schedule>        somebody is to look at it                   stream SCHEDULES
@@ -20,15 +20,18 @@
 //!
 //! A queue is an engine's name, or `<engine>@<pool>`.
 //!
-//! Architecture invariant: `*.*.<execution>` matches what coordinators write conditionally, and nothing
-//! that anybody writes unconditionally. `in.<execution>` has two tokens; a timer's third token is its name.
+//! Architecture invariant: `dec.<execution>.>` matches what coordinators write conditionally, and nothing
+//! that anybody writes unconditionally.
+//!
+//! The execution stands before everything that differs within it, because the server looks for the last message of a
+//! condition's filter in a tree of all subjects, from their beginning: behind a wildcard it would look at every execution
+//! that there ever was, for every write.
 
 use chrono::{DateTime, Utc};
 use mahavishnu_core::id::{EngineName, ExecutionId, Queue, ScheduleId, StageId, WorkerId};
 
 pub const INPUTS: &str = "in.*";
-pub const TASKS: &str = "task.*.*";
-pub const DECISIONS: &str = "dec.h.*";
+pub const DECISIONS: &str = "dec.*.>";
 pub const TIMERS: &str = "timer.*.>";
 pub const SCHEDULES: &str = "schedule.>";
 pub const SCHEDULE_STATES: &str = "schedule.state.*";
@@ -45,20 +48,20 @@ pub fn input(id: &ExecutionId) -> String {
 }
 
 pub fn task(queue: &Queue, id: &ExecutionId) -> String {
-    format!("task.{queue}.{id}")
+    format!("dec.{id}.task.{queue}")
 }
 
 pub fn tasks_of(queue: &Queue) -> String {
-    format!("task.{queue}.*")
+    format!("dec.*.task.{queue}")
 }
 
 pub fn decision(id: &ExecutionId) -> String {
-    format!("dec.h.{id}")
+    format!("dec.{id}.h")
 }
 
 /// The one filter of every conditional write of an execution.
 pub fn decided(id: &ExecutionId) -> String {
-    format!("*.*.{id}")
+    format!("dec.{id}.>")
 }
 
 pub fn timer(id: &ExecutionId, name: &str) -> String {
@@ -108,9 +111,19 @@ pub fn schedule(subject: &str) -> Option<ScheduleId> {
     subject.rsplit('.').next().and_then(|token| ScheduleId::parse(token).ok())
 }
 
-/// The execution that a history subject belongs to.
+/// Every task of an execution.
+pub fn tasks(id: &ExecutionId) -> String {
+    format!("dec.{id}.task.*")
+}
+
+/// Whether a message of the history is a task.
+pub fn is_task(subject: &str) -> bool {
+    subject.starts_with("dec.") && subject.split('.').nth(2) == Some("task")
+}
+
+/// The execution that a message belongs to, of the history or shown live.
 pub fn execution(subject: &str) -> Option<ExecutionId> {
-    subject.rsplit('.').next().and_then(|token| ExecutionId::parse(token).ok())
+    subject.split('.').nth(1).and_then(|token| ExecutionId::parse(token).ok())
 }
 
 #[cfg(test)]
@@ -119,10 +132,14 @@ mod tests {
 
     use super::*;
 
-    /// NATS wildcard matching, for subjects without `>`.
+    /// NATS wildcard matching.
     fn matches(filter: &str, subject: &str) -> bool {
         let (filter, subject): (Vec<_>, Vec<_>) = (filter.split('.').collect(), subject.split('.').collect());
-        filter.len() == subject.len() && filter.iter().zip(&subject).all(|(f, s)| *f == "*" || f == s)
+        let (filter, long_enough) = match filter.split_last() {
+            Some((&">", start)) => (start.to_vec(), subject.len() > start.len()),
+            _ => (filter.clone(), filter.len() == subject.len()),
+        };
+        long_enough && filter.iter().zip(&subject).all(|(f, s)| *f == "*" || f == s)
     }
 
     #[test]
@@ -136,8 +153,15 @@ mod tests {
         assert!(!matches(&tasks_of(&queue), &task(&pool, &id)));
         assert!(matches(&tasks_of(&pool), &task(&pool, &id)));
         assert!(matches(&filter, &decision(&id)));
+        assert!(matches(&tasks(&id), &task(&pool, &id)) && !matches(&tasks(&id), &decision(&id)));
         assert!(!matches(&filter, &input(&id)));
+        assert!(!matches(&filter, &live(&id)));
         assert!(!matches(&filter, &timer(&id, "e1")));
         assert!(!matches(&filter, &decision(&ExecutionId::parse("e2").unwrap())));
+        for subject in [input(&id), task(&pool, &id), decision(&id), timer(&id, "t"), live(&id), cancel(&id)]
+        {
+            assert_eq!(execution(&subject), Some(id.clone()), "{subject}");
+            assert_eq!(is_task(&subject), subject == task(&pool, &id), "{subject}");
+        }
     }
 }

@@ -33,7 +33,9 @@ fn into_proto(value: Value) -> Proto {
         Value::Bool(value) => Kind::BoolValue(value),
         Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or(f64::NAN)),
         Value::String(value) => Kind::StringValue(value),
-        Value::Array(values) => Kind::ListValue(ListValue { values: values.into_iter().map(into_proto).collect() }),
+        Value::Array(values) => {
+            Kind::ListValue(ListValue { values: values.into_iter().map(into_proto).collect() })
+        }
         Value::Object(object) => Kind::StructValue(into_struct(object)),
     };
     Proto { kind: Some(kind) }

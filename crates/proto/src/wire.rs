@@ -37,9 +37,9 @@ pub enum Error {
 pub enum Message {
     /// `in.<id>`.
     Input(wire::Input),
-    /// `task.<engine>.<id>`.
+    /// `dec.<id>.task.<queue>`.
     Task(wire::Task),
-    /// `dec.h.<id>`.
+    /// `dec.<id>.h`.
     Decision(wire::Decision),
 }
 
@@ -358,7 +358,7 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
     })
 }
 
-/// A message of `dec.h.<id>`.
+/// A message of `dec.<id>.h`.
 pub fn decode_decision(decision: wire::Decision) -> Result<Fact, Error> {
     use wire::decision::Kind;
     Ok(match decision.kind.ok_or(Error::Missing("kind"))? {
@@ -382,7 +382,7 @@ pub fn decode_decision(decision: wire::Decision) -> Result<Fact, Error> {
     })
 }
 
-/// A message of `task.<engine>.<id>`.
+/// A message of `dec.<id>.task.<queue>`.
 pub fn decode_task(task: wire::Task) -> Result<core::Task, Error> {
     let resolution = match task.resolution {
         None => None,

@@ -105,7 +105,7 @@ pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
         otel.kind = "consumer",
         messaging.system = "nats",
         messaging.operation.name = "process",
-        messaging.destination.template = "task.{queue}.{execution}",
+        messaging.destination.template = "dec.{execution}.task.{queue}",
         messaging.message.conversation_id = %delivery.execution,
         mahavishnu.execution.id = %delivery.execution,
         mahavishnu.stage.id = %delivery.task.stage,
@@ -119,7 +119,10 @@ pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
         headers => headers,
     };
     let shown = AtomicBool::new(false);
-    Attempt { context: &context, delivery, started: Utc::now(), shown, trace }.run(signals).instrument(span).await;
+    Attempt { context: &context, delivery, started: Utc::now(), shown, trace }
+        .run(signals)
+        .instrument(span)
+        .await;
 }
 
 struct Attempt<'a> {

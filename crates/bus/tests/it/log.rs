@@ -118,7 +118,7 @@ async fn the_history_is_what_the_tail_gives_also_beside_garbage() {
     throw("in.e1", missing, b"").await;
     bus.input(&id, &completed(json!({"n": 1})), &Trace::new()).await.unwrap();
     let end = bus.decide(&id, &ended(), task, &trace()).await.unwrap();
-    throw("dec.h.e1", async_nats::HeaderMap::new(), b"\x07").await;
+    throw("dec.e1.h", async_nats::HeaderMap::new(), b"\x07").await;
 
     let (tailed, unreadable) = read_to(&mut tail, *garbage.last().unwrap()).await;
     assert_eq!(unreadable, garbage);

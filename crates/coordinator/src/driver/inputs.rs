@@ -189,7 +189,7 @@ impl Driver {
             otel.kind = "producer",
             messaging.system = "nats",
             messaging.operation.name = "send",
-            messaging.destination.template = "task.{queue}.{execution}",
+            messaging.destination.template = "dec.{execution}.task.{queue}",
             messaging.message.conversation_id = %history.id,
             mahavishnu.execution.id = %history.id,
             mahavishnu.stage.id = %task.stage,

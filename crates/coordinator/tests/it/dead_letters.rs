@@ -82,7 +82,7 @@ async fn nonsense_in_a_task_queue_ends_and_blocks_nobody() {
     let id = coordinator.begin(workflow([stage("a", &[]), stage("b", &["a"])])).await;
     let a = worker.take().await;
     let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-    raw.publish(format!("task.custom.{id}"), "\u{1}nonsense".into()).await.unwrap().await.unwrap();
+    raw.publish(format!("dec.{id}.task.custom"), "\u{1}nonsense".into()).await.unwrap().await.unwrap();
     worker.report(&a, Outcome::Completed(json!({}))).await;
     let _working = worker.serve();
     let lines = kinds(&coordinator.watch(&id, 0).await);

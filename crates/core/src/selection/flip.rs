@@ -58,10 +58,10 @@ pub(super) fn smallest(
             None => None,
             Some(other) => Some(types.other(other)?),
         };
-        let required =
-            Requirement::ALL.into_iter().enumerate().filter(|(bit, requirement)| {
-                request.requires(*requirement) != (set & (1 << bit) != 0)
-            });
+        let required = Requirement::ALL
+            .into_iter()
+            .enumerate()
+            .filter(|(bit, requirement)| request.requires(*requirement) != (set & (1 << bit) != 0));
         let changed = Case {
             required: required.map(|(_, requirement)| requirement).collect(),
             engines: other.map_or(case.engines, |(_, engines)| engines),

@@ -58,36 +58,44 @@ async fn latency(endpoint: &str) -> Result<Samples> {
     Ok(Samples::new(times))
 }
 
-/// Subject and body of every message of the last execution, its id taken out of the subject.
-async fn last_execution(client: &async_nats::Client) -> Result<Vec<(String, Bytes)>> {
+/// A message of an execution: its subject before and after the execution's id, and its body.
+struct Copied {
+    before: &'static str,
+    after: &'static str,
+    body: Bytes,
+}
+
+/// Every message of the last execution.
+async fn last_execution(client: &async_nats::Client) -> Result<Vec<Copied>> {
     let js = jetstream::new(client.clone());
     let mut messages = Vec::new();
     let stream = js.get_stream(STREAM).await?;
-    let last = stream.get_last_raw_message_by_subject("dec.h.*").await?;
-    let id = last.subject.rsplit('.').next().context("no id")?.to_owned();
-    for (filter, replicate) in [(format!("in.{id}"), "in."), (format!("task.noop.{id}"), "task.noop.")] {
-        let mut next = 1;
+    let last = stream.get_last_raw_message_by_subject("dec.*.h").await?;
+    let id = last.subject.split('.').nth(1).context("no id")?.to_owned();
+    for (before, after) in [("in.", ""), ("dec.", ".task.noop"), ("dec.", ".h")] {
+        let (filter, mut next) = (format!("{before}{id}{after}"), 1);
         while let Ok(found) = stream.get_first_raw_message_by_subject(&filter, next).await {
             next = found.sequence + 1;
-            messages.push((replicate.to_owned(), found.payload));
+            messages.push(Copied { before, after, body: found.payload });
         }
     }
-    messages.push(("dec.h.".to_owned(), last.payload));
     let summaries = js.get_stream("MAHAVISHNU_SUMMARIES").await?;
     let summary = summaries.get_last_raw_message_by_subject(&format!("sum.execution.{id}")).await?;
-    messages.push(("sum.execution.".to_owned(), summary.payload));
+    messages.push(Copied { before: "sum.execution.", after: "", body: summary.payload });
     ensure!(messages.len() == 5, "an execution of one stage has four messages and a summary");
     Ok(messages)
 }
 
 /// Stores copies and takes them off the consumers.
-async fn fill(client: &async_nats::Client, messages: &[(String, Bytes)], count: usize) -> Result<()> {
+async fn fill(client: &async_nats::Client, messages: &[Copied], count: usize) -> Result<()> {
     let js = jetstream::new(client.clone());
     let publish = async {
         for n in 0..count {
-            for (subject, body) in messages {
+            // Ids as far apart as real ones: the server keeps subjects in a tree.
+            let id = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            for Copied { before, after, body } in messages {
                 // Not awaited one by one: the servers' state tells in the end whether all are stored.
-                client.publish(format!("{subject}copy-{n}"), body.clone()).await?;
+                client.publish(format!("{before}{id:016x}-copy{after}"), body.clone()).await?;
             }
             if n % 10_000 == 0 {
                 client.flush().await?;
