@@ -55,7 +55,7 @@ async fn the_oldest_makes_room_and_is_then_as_if_never_written() {
     let nats = TestNats::start().await.unwrap();
     let options = Options { state_bytes: 4 << 20, ..Options::new(nats.url(), "test") };
     let bus = Bus::connect(options).await.unwrap();
-    bus.ensure([&engine()]).await.unwrap();
+    bus.ensure(&[engine()]).await.unwrap();
     for n in 0..6 {
         bus.write_state(&engine(), &format!("k{n}"), bytes(1_200_000), Some(0)).await.unwrap();
     }
