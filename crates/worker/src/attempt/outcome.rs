@@ -1,0 +1,66 @@
+//! How an attempt ends, and what of it may be told.
+
+use std::time::Duration;
+
+use mahavishnu_core::execution::{Failure, Question};
+use serde_json::{Map, Value};
+
+use crate::secrets::Redactor;
+
+/// How an attempt ended, as far as this worker is concerned.
+pub enum Outcome {
+    /// With this output.
+    Completed(Map<String, Value>),
+    /// With this failure.
+    Failed(Failure),
+    /// Until somebody decides.
+    Paused {
+        /// What is to be decided.
+        questions: Vec<Question>,
+        /// Where to go on; none for an engine that keeps its checkpoints.
+        checkpoint: Option<Vec<u8>>,
+    },
+    /// Others have the task now, or will.
+    LeaseLost,
+}
+
+impl Outcome {
+    /// Without the values of secrets.
+    pub(super) fn without_secrets(mut self, redactor: &Redactor) -> Self {
+        match &mut self {
+            Self::Completed(output) => redactor.object(output),
+            Self::Failed(failure) => {
+                // The field is the task's own, in which references stand.
+                [&mut failure.reason, &mut failure.message, &mut failure.traceback]
+                    .into_iter()
+                    .for_each(|text| redactor.string(text));
+            }
+            Self::Paused { questions, .. } => {
+                for question in questions {
+                    redactor.string(&mut question.title);
+                    redactor.object(&mut question.payload);
+                }
+            }
+            Self::LeaseLost => {}
+        }
+        self
+    }
+}
+
+pub(super) fn died(why: &str) -> Outcome {
+    Outcome::Failed(Failure::retryable("HOST_DIED", format!("the engine host: {why}")))
+}
+
+pub(super) fn timed_out(time_left: Option<Duration>) -> Outcome {
+    let limit = time_left.unwrap_or_default();
+    Outcome::Failed(Failure::retryable("TIMEOUT", format!("the attempt did not end within {limit:?}")))
+}
+
+pub(super) fn too_much_memory(held: u64, ceiling: u64) -> Outcome {
+    let [held, ceiling] = [held, ceiling].map(|bytes| bytes >> 20);
+    let message = format!(
+        "the attempt's process held {held} MiB, more than the {ceiling} MiB that it may; a worker started with a higher \
+         --memory-mib allows more"
+    );
+    Outcome::Failed(Failure::terminal("MEMORY_EXCEEDED", message))
+}
