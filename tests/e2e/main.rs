@@ -10,6 +10,7 @@
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
 //! | [`checkpoints`] | a graph goes on where a killed worker left it; the saver passes LangGraph's conformance suite |
+//! | [`artifacts`] | what a person sees of artifacts, and that they go with the last execution that needs them |
 //! | [`approvals`] | people decide under a policy, with the command line; a deadline decides when nobody does |
 //! | [`machines`] | what an engine keeps is known to its workers on other machines |
 //! | [`fork`] | the history of a graph and a fork from one of its checkpoints are those of the plain library |
@@ -29,6 +30,7 @@
 
 mod api;
 mod approvals;
+mod artifacts;
 mod checkpoints;
 mod cli;
 mod clients;

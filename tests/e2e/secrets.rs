@@ -1,10 +1,12 @@
 //! The value of a secret reaches the engine and nothing else: it is searched for in every file that a system leaves
 //! behind, in every log, in what the command said and in every span. The same search finds a text that is no secret.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mahavishnu_test_support::otlp::Collector;
+use mahavishnu_test_support::processes::{alive, below};
 use mahavishnu_test_support::system::{Home, Running, Said, finished};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -139,10 +141,33 @@ impl Place {
         let engines = ["--engines", "langgraph,prefect,agno"];
         let mut command = self.command(&["dev", "--json", "--listen", "127.0.0.1:0", "--model", model]).await;
         command.args(engines).arg("--project").arg(self.project.path());
+        command.env_remove("MAHAVISHNU_SECRETS_DIR").arg("--secrets-dir").arg(self.secrets.path());
         let mut dev = Running::start(command, &self.home.path().join("dev.log")).unwrap();
         let endpoint = dev.ready(START).await.unwrap()["endpoint"].as_str().unwrap().to_owned();
         (dev, endpoint)
     }
+}
+
+/// Which processes below `dev` were given something secret, and all that there are: by what they are.
+fn entrusted(place: &Place, dev: u32) -> (BTreeSet<String>, BTreeSet<String>) {
+    let directory = place.secrets.path().to_str().unwrap();
+    let (mut holding, mut all) = (BTreeSet::new(), BTreeSet::new());
+    for process in below(&alive().unwrap(), dev) {
+        // One that has ended meanwhile has nothing any more.
+        let Ok(environment) = std::fs::read(format!("/proc/{}/environ", process.pid)) else { continue };
+        let words: Vec<_> = process.arguments.split_whitespace().collect();
+        let what = match words.as_slice() {
+            [_, role @ ("worker" | "coordinator"), ..] => (*role).to_owned(),
+            [program, ..] => program.rsplit('/').next().unwrap().to_owned(),
+            [] => continue,
+        };
+        let has = |text: &str| memchr::memmem::find(&environment, text.as_bytes()).is_some();
+        if [TOKEN, KEY, directory, "MAHAVISHNU_SECRET"].into_iter().any(has) {
+            holding.insert(what.clone());
+        }
+        all.insert(what);
+    }
+    (holding, all)
 }
 
 /// Files, and what else was said, in which a text is found: as it is, in JSON, or within base64.
@@ -219,6 +244,14 @@ fn a_secret_reaches_the_engine_and_nothing_else() {
         assert_eq!(ran.output("flow")["digest"], digest(&format!("{TOKEN}{PASSWORD}")));
         assert_eq!(ran.output("flow")["kept"], json!({"token": "***"}));
         assert_eq!(ran.output("dag")["tasks"]["back"], json!({"token": "***", "n": 1}));
+        let (holding_some, all) = entrusted(&place, dev.pid().unwrap());
+        assert_eq!(holding_some, BTreeSet::from(["worker".to_owned()]), "of {all:?}");
+        assert!(
+            ["nats-server", "coordinator", "python"]
+                .iter()
+                .all(|one| all.iter().any(|any| any.starts_with(one))),
+            "{all:?}"
+        );
 
         let fails = |engine: &str, task: Value| json!([{"id": "s", "type": engine, "task": task}]);
         let given = json!({"token": token, "password": password});

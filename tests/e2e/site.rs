@@ -21,10 +21,15 @@ pub struct Site {
 impl Site {
     /// Without a worker yet.
     pub async fn new(project: &Path) -> Self {
+        Self::with(project, &[]).await
+    }
+
+    /// One whose coordinator has these arguments.
+    pub async fn with(project: &Path, arguments: &[&str]) -> Self {
         provisioned().await;
         let (home, nats) = (Home::temporary().unwrap(), TestNats::start().await.unwrap());
         let mut command = programs().await.unwrap().command("mahavishnu-coordinator", &home).unwrap();
-        command.args(["--listen", "127.0.0.1:0", "--nats", nats.url()]);
+        command.args(["--listen", "127.0.0.1:0", "--nats", nats.url()]).args(arguments);
         let mut coordinator = Running::start(command, &home.path().join("coordinator.log")).unwrap();
         let said = coordinator.ready(START).await.unwrap();
         let endpoint = format!("http://{}", said["address"].as_str().unwrap());

@@ -4,18 +4,24 @@
 //! - Once an attempt has claimed the checkpoints of its stage, nobody who had the stage before writes or deletes
 //!   anything: every write is conditional on the last one of the subject, and a claim is a write.
 //! - A record that is listed can be read: what is to be deleted is first recorded as deleted.
-//! - The stream is bounded in age and size; the oldest records go first.
+//! - The stream is bounded in size; the oldest records go first. What is too old goes stage by stage, and whoever removes
+//!   it spares stages that have not ended: an approval may be waited for as long as it takes.
 
+use std::pin::pin;
+
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt as _;
 use mahavishnu_core::execution::Origin;
 use mahavishnu_core::id::{ExecutionId, StageId};
 use mahavishnu_proto::worker::checkpoint_record::Kind;
 use mahavishnu_proto::{wire, worker};
 use prost::Message as _;
 
+use crate::references::last_of_each;
 use crate::{Bus, Error, Result, history, log, streams, subjects};
 
 pub use mahavishnu_proto::worker::CheckpointKey as Key;
@@ -54,6 +60,16 @@ pub struct Entry {
     /// The values of the state, a JSON object; empty when there are none, or too many.
     pub values: Bytes,
     parts: Vec<u64>,
+}
+
+/// The checkpoints of a stage to which nothing was added for some time.
+#[derive(Clone, Debug)]
+pub struct Old {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The stage.
+    pub stage: StageId,
+    last: u64,
 }
 
 /// What is to be stored as a checkpoint, or as what a task wrote after one.
@@ -155,6 +171,36 @@ impl Bus {
                 copied => return copied,
             }
         }
+    }
+
+    /// The stages of which nothing was written since `before`.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn old_checkpoints(&self, before: DateTime<Utc>) -> Result<Vec<Old>> {
+        let mut old = Vec::new();
+        let last = pull::Config { headers_only: true, ..last_of_each(subjects::CHECKPOINTS) };
+        let mut last = pin!(self.sweep(streams::CHECKPOINTS, last));
+        while let Some(message) = last.try_next().await? {
+            let info = message.info().map_err(Error::Nats)?;
+            if log::time(info.published) < before
+                && let Some(execution) = subjects::execution(&message.subject)
+                && let Some(Ok(stage)) = message.subject.split('.').nth(2).map(StageId::parse)
+            {
+                old.push(Old { execution, stage, last: info.stream_sequence });
+            }
+        }
+        Ok(old)
+    }
+
+    /// Removes what was listed, and not what was written since.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn remove_checkpoints(&self, old: &Old) -> Result<()> {
+        let stream = self.checkpoint_stream().await?;
+        let subject = subjects::checkpoints(&old.execution, &old.stage);
+        stream.purge().sequence(old.last + 1).filter(subject).await.map(drop).map_err(Error::new)
     }
 
     async fn read_checkpoints(&self, subject: &str) -> Result<Log> {

@@ -93,6 +93,11 @@ impl Bus {
     }
 }
 
+/// The artifact that holds the body of a message, if one does.
+pub(crate) fn body_of(headers: Option<&HeaderMap>) -> Option<ArtifactId> {
+    ArtifactId::parse(headers?.get(BODY)?.as_str()).ok()
+}
+
 fn decode<M: prost::Message + Default>(body: Bytes) -> Result<M, wire::Error> {
     M::decode(body).map_err(wire::Error::Decode)
 }

@@ -8,6 +8,7 @@
 //! | [`checkpoints`] | resumable engine state, fenced by attempt and delivery |
 //! | [`engine_state`] | what an engine keeps beyond its stages, shared by its workers |
 //! | [`artifacts`] | large payloads by content hash |
+//! | [`references`] | who refers to which artifact |
 //! | [`schedules`] | schedules as they stand, and what wakes whoever looks at them |
 //! | [`summaries`] | the last known summary of each execution and approval, for lists |
 //! | [`live`] | what is shown and not kept: heartbeats, token deltas, cancel signals |
@@ -25,6 +26,7 @@ pub mod checkpoints;
 pub mod engine_state;
 pub mod live;
 pub mod log;
+pub mod references;
 mod retention;
 pub mod schedules;
 pub mod summaries;
@@ -54,8 +56,6 @@ pub struct Options {
     pub replicas: usize,
     /// How long a delivered task or input may stay without a sign of life before somebody else gets it.
     pub lease: Duration,
-    /// How long checkpoints are kept.
-    pub checkpoint_age: Duration,
     /// How much room all checkpoints together have; the oldest make room for new ones.
     pub checkpoint_bytes: u64,
     /// How long what an engine keeps beyond its stages stays after it was written.
@@ -74,7 +74,6 @@ impl Options {
             credentials: None,
             replicas: 1,
             lease: Duration::from_secs(5),
-            checkpoint_age: Duration::from_secs(30 * 24 * 60 * 60),
             checkpoint_bytes: 1 << 30,
             state_age: Duration::from_secs(90 * 24 * 60 * 60),
             state_bytes: 1 << 30,

@@ -46,6 +46,15 @@ impl Bus {
         Ok(())
     }
 
+    /// How many bytes all histories take, without the artifacts that they refer to.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn history_bytes(&self) -> Result<u64> {
+        let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
+        Ok(stream.cached_info().state.bytes)
+    }
+
     async fn purge(&self, stream: &str, filter: String) -> Result<()> {
         let stream = self.js.get_stream_no_info(stream).await.map_err(Error::new)?;
         stream.purge().filter(filter).await.map(drop).map_err(Error::new)

@@ -16,6 +16,8 @@ pub const SUMMARIES: &str = "MAHAVISHNU_SUMMARIES";
 pub const CHECKPOINTS: &str = "MAHAVISHNU_CHECKPOINTS";
 pub const ENGINE_STATE: &str = "MAHAVISHNU_ENGINE_STATE";
 pub const ARTIFACTS: &str = "MAHAVISHNU_ARTIFACTS";
+/// The stream of that object store.
+pub const ARTIFACT_STREAM: &str = "OBJ_MAHAVISHNU_ARTIFACTS";
 pub const COORDINATORS: &str = "coordinators";
 
 /// Longest wait between two tries to make the streams.
@@ -74,7 +76,6 @@ impl Bus {
             name: CHECKPOINTS.to_owned(),
             description: Some("checkpoints of stages".to_owned()),
             subjects: vec![subjects::CHECKPOINTS.to_owned()],
-            max_age: self.options.checkpoint_age,
             max_bytes: i64::try_from(self.options.checkpoint_bytes).unwrap_or(i64::MAX),
             discard: DiscardPolicy::Old,
             duplicate_window: Duration::from_millis(100),

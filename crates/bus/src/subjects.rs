@@ -13,6 +13,8 @@
 //! checkpoint.<execution>.<stage>  what an engine needs to go on             stream CHECKPOINTS
 //! state.<engine>.<key hash>       what an engine keeps beyond its stages      stream ENGINE_STATE
 //! sum.dead-letter.<its id>        last summary                                stream SUMMARIES
+//! $O.MAHAVISHNU_ARTIFACTS.M.<id>  what an artifact is, its id in base64        its object store
+//! $O.MAHAVISHNU_ARTIFACTS.C.<n>   its content, in pieces                      its object store
 //! live.<execution>                started, token deltas                       core, not kept
 //! worker.<engine>.<worker>        heartbeats                                  core, not kept
 //! worker-ping                     asks every worker for a heartbeat           core, not kept
@@ -28,8 +30,10 @@
 //! condition's filter in a tree of all subjects, from their beginning: behind a wildcard it would look at every execution
 //! that there ever was, for every write.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE as URL_SAFE;
 use chrono::{DateTime, Utc};
-use mahavishnu_core::id::{EngineName, ExecutionId, Queue, ScheduleId, StageId, WorkerId};
+use mahavishnu_core::id::{ArtifactId, EngineName, ExecutionId, Queue, ScheduleId, StageId, WorkerId};
 
 pub const INPUTS: &str = "in.*";
 pub const DECISIONS: &str = "dec.*.>";
@@ -44,6 +48,8 @@ pub const HEARTBEATS: &str = "worker.*.*";
 pub const WORKER_PING: &str = "worker-ping";
 pub const CANCELS: &str = "cancel.*";
 pub const LIVE: &str = "live.*";
+pub const ARTIFACTS: &str = "$O.MAHAVISHNU_ARTIFACTS.M.*";
+pub const ARTIFACT_CONTENTS: &str = "$O.MAHAVISHNU_ARTIFACTS.C.*";
 
 pub fn input(id: &ExecutionId) -> String {
     format!("in.{id}")
@@ -87,6 +93,16 @@ pub fn checkpoints(id: &ExecutionId, stage: &StageId) -> String {
 /// `digest` is of the key.
 pub fn engine_state(engine: &EngineName, digest: &str) -> String {
     format!("state.{engine}.{digest}")
+}
+
+/// What an artifact is, as the object store names it.
+pub fn artifact(id: &ArtifactId) -> String {
+    format!("$O.MAHAVISHNU_ARTIFACTS.M.{}", URL_SAFE.encode(id.as_str()))
+}
+
+/// The content of the object with this number of the object store's own.
+pub fn artifact_content(nuid: &str) -> String {
+    format!("$O.MAHAVISHNU_ARTIFACTS.C.{nuid}")
 }
 
 pub fn live(id: &ExecutionId) -> String {

@@ -5,6 +5,7 @@ mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
@@ -91,6 +92,9 @@ pub enum Command {
     /// Human decisions that stages wait for
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Documents and large payloads: list, look at, remove what nothing uses
+    #[command(subcommand)]
+    Artifacts(Artifacts),
     /// Tasks that no worker survived or could read: list, look at, run again
     #[command(subcommand)]
     DeadLetters(DeadLetters),
@@ -131,6 +135,10 @@ pub struct SystemArgs {
     /// MAHAVISHNU_MODEL_API_KEY
     #[arg(long, env = "MAHAVISHNU_MODEL", value_parser = model)]
     pub model: Option<String>,
+    /// Directory of secrets, a file each, for the workers alone. A task refers to one as ${{ secrets.NAME }}; what has no file
+    /// here is looked for in the variable MAHAVISHNU_SECRET_NAME
+    #[arg(long, env = "MAHAVISHNU_SECRETS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub secrets_dir: Option<PathBuf>,
     /// Let the Prefect engine run `shell` tasks of graphs, which it refuses otherwise
     #[arg(long, env = "MAHAVISHNU_ALLOW_SHELL", value_parser = BoolishValueParser::new())]
     pub allow_shell: bool,
@@ -148,6 +156,15 @@ impl SystemArgs {
         let found = project.canonicalize().ok().filter(|path| path.is_dir());
         found
             .with_context(|| format!("no project directory {}; choose one with --project", project.display()))
+    }
+
+    /// The directory of secrets, which must be there if it is said.
+    pub fn secrets(&self) -> anyhow::Result<Option<PathBuf>> {
+        let Some(given) = &self.secrets_dir else { return Ok(None) };
+        let found = given.canonicalize().ok().filter(|path| path.is_dir());
+        let none =
+            || format!("no directory of secrets {}; choose another with --secrets-dir", given.display());
+        found.map(Some).with_context(none)
     }
 }
 
@@ -295,7 +312,8 @@ pub enum Engines {
 pub enum Executions {
     /// The most recently changed first
     List(ListExecutions),
-    /// The present state of one, with the outputs of its stages
+    /// The present state of one, with the outputs of its stages, and what came too late to have an effect
+    #[command(visible_alias = "show")]
     Get {
         /// The execution
         id: String,
@@ -398,6 +416,38 @@ pub enum Checkpoints {
         /// Of this graph inside the stage's
         #[arg(long, default_value = "", value_name = "PLACE", hide_default_value = true)]
         namespace: String,
+    },
+}
+
+/// `artifacts`.
+#[derive(Debug, Subcommand)]
+pub enum Artifacts {
+    /// All of them, those that were stored or named last at the end
+    List {
+        /// Only those that no execution and no schedule refers to
+        #[arg(long)]
+        unused: bool,
+    },
+    /// One, with who refers to it
+    #[command(visible_alias = "get")]
+    Show {
+        /// The artifact
+        id: String,
+    },
+    /// Remove one that nothing refers to
+    Delete {
+        /// The artifact
+        id: String,
+    },
+    /// Remove all that nothing refers to now, instead of waiting until it happens by itself
+    Prune {
+        /// Only those that nobody stored or named for this long, a minute at least; by default the deployment's
+        /// --artifact-grace
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        min_age: Option<Duration>,
+        /// Only say which
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -22,7 +22,7 @@ use mahavishnu_process::Threads;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Level};
+use crate::app::{App, Level, Retention};
 use crate::driver::{Driver, Histories};
 use crate::measured::Measurements;
 use crate::registry::Workers;
@@ -53,7 +53,16 @@ pub struct Options {
     /// How long executions are kept after their end, such as 30days; for ever by default
     #[arg(long, env = "MAHAVISHNU_RETENTION", value_parser = humantime::parse_duration)]
     pub retention: Option<Duration>,
-    /// How long checkpoints of stages are kept; an approval that waits longer cannot go on
+    /// How many bytes all histories together may take, without their artifacts: past it, executions that have ended are
+    /// removed, those that ended first before the others; no limit by default
+    #[arg(long, env = "MAHAVISHNU_RETENTION_BYTES")]
+    pub retention_bytes: Option<u64>,
+    /// How long artifacts (documents, large payloads) are kept that no execution and no schedule refers to, after somebody
+    /// stored them or named them in a request: at least as long as clients take from uploading to starting
+    #[arg(long, env = "MAHAVISHNU_ARTIFACT_GRACE", default_value = "1day", value_parser = grace)]
+    pub artifact_grace: Duration,
+    /// How long checkpoints of stages are kept after the last was written and the stage has ended; those of a stage that
+    /// has not ended stay, however long it waits for an approval
     #[arg(long, env = "MAHAVISHNU_CHECKPOINT_AGE", default_value = "30days", value_parser = humantime::parse_duration)]
     pub checkpoint_age: Duration,
     /// How many bytes all checkpoints together may take; NATS reserves them, the oldest make room for new ones
@@ -122,7 +131,6 @@ pub async fn run(
     let bus = Bus::connect(mahavishnu_bus::Options {
         credentials: options.nats_credentials,
         replicas: options.replicas,
-        checkpoint_age: options.checkpoint_age,
         checkpoint_bytes: options.checkpoint_bytes,
         state_age: options.state_age,
         state_bytes: options.state_bytes,
@@ -145,17 +153,20 @@ pub async fn run(
     let (histories, feeder) = Histories::new(bus.clone(), tail, shown, measurements.clone());
     let workers = Workers::default();
     let level = Level { durability: options.durability, replicas: options.replicas };
+    let retention = Retention {
+        executions: options.retention,
+        history_bytes: options.retention_bytes,
+        artifacts: options.artifact_grace,
+        checkpoints: options.checkpoint_age,
+        checkpoint_bytes: options.checkpoint_bytes,
+        engine_state: options.state_age,
+        engine_state_bytes: options.state_bytes,
+    };
     let (known, seen) = (workers.clone(), histories.clone());
-    let app = App::new(bus.clone(), seen, registry, known, level, measurements, stop.clone());
+    let app = App::new(bus.clone(), seen, registry, known, level, retention, measurements, stop.clone());
     let scheduler = app.scheduler.clone();
     let driver = Driver::new(bus.clone(), histories);
-    let retention = app.clone();
-    let retaining = async move {
-        match options.retention {
-            Some(age) => retention.retain(age).await,
-            None => std::future::pending().await,
-        }
-    };
+    let retaining = retaining(app.clone());
 
     let heartbeats = workers.listen(&bus).await.context("heartbeats")?;
     let listening = workers.run(heartbeats, &bus, &engines_known);
@@ -173,6 +184,34 @@ pub async fn run(
     };
     bus.close().await;
     ended
+}
+
+/// Removes what is kept no longer, for ever.
+async fn retaining(app: App) {
+    let Retention { executions, history_bytes, checkpoints, .. } = app.retention;
+    let executions = async {
+        if let Some(age) = executions {
+            app.clone().retain(age).await;
+        }
+    };
+    let bytes = async {
+        if let Some(bytes) = history_bytes {
+            app.clone().retain_bytes(bytes).await;
+        }
+    };
+    tokio::join!(
+        executions,
+        bytes,
+        app.clone().age_checkpoints(checkpoints),
+        app.clone().collect_artifacts()
+    );
+}
+
+/// The shortest time for which an artifact is kept: what stores and names one takes less.
+fn grace(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_secs(5);
+    let grace = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if grace < SHORTEST { Err(format!("at least {SHORTEST:?}")) } else { Ok(grace) }
 }
 
 /// Serves and drives until both have ended, or the drain takes too long after `stop`.

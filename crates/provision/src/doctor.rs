@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::nats::{self, Durability};
+use crate::process::withhold;
 use crate::tool::Step;
 use crate::{Provision, tools};
 
@@ -134,6 +135,7 @@ async fn installed(provision: &Provision, environment: &Environment, python: boo
 
 async fn runs(interpreter: &Path) -> bool {
     let mut command = tokio::process::Command::new(interpreter);
+    withhold(command.as_std_mut());
     command.args(["-I", "-c", ""]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.kill_on_drop(true).status().await.is_ok_and(|status| status.success())
 }

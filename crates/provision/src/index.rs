@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use crate::process::withhold;
+
 /// pip's option and the variable of uv that means the same.
 const SAME: [(&str, &str); 7] = [
     ("index-url", "UV_DEFAULT_INDEX"),
@@ -23,6 +25,7 @@ pub(crate) async fn uv_settings(python: PathBuf) -> Vec<(String, String)> {
     let mut command = tokio::process::Command::new(python);
     command.args(["-m", "pip", "config", "list"]).env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
     command.stdin(Stdio::null()).kill_on_drop(true);
+    withhold(command.as_std_mut());
     // Without an answer there is nothing to take over; if that matters, uv says so when it cannot reach an index.
     let listed = match command.output().await {
         Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),

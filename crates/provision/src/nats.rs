@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::error::{Error, Result};
 use crate::lock::Lock;
-use crate::process::{Child, Output, log_tail};
+use crate::process::{Child, Output, log_tail, withhold};
 use crate::state::create_private;
 
 pub use config::{CLUSTER_CONF, SINGLE_CONF};
@@ -220,6 +220,7 @@ pub async fn on_path() -> Option<(PathBuf, (u32, u32, u32))> {
 /// The version that an executable says it has.
 pub async fn version(program: &Path) -> Option<(u32, u32, u32)> {
     let mut command = tokio::process::Command::new(program);
+    withhold(command.as_std_mut());
     let output = command.arg("--version").stdin(Stdio::null()).kill_on_drop(true).output().await.ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }

@@ -5,8 +5,11 @@
 //! SIGKILL, or the machine's out-of-memory killer takes it) the guard kills its own group. As the guard is a member,
 //! the group's number cannot have been given to anyone else; no polling and no platform call is involved.
 //!
+//! Secrets are not inherited: a child that needs them is given them by name ([`withhold`]).
+//!
 //! Not covered: a descendant that leaves the group (`setsid`); it must watch its parent by itself.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -22,6 +25,11 @@ use crate::error::{Error, Result};
 
 /// Signals to the group must not end the guard before the group; the shell's own directory must not be kept busy.
 const GUARD: &str = "trap '' HUP INT QUIT TERM; cd /; read -r _; kill -s KILL 0";
+/// Variables that hold secrets of workers, or say where they are, begin with this: `MAHAVISHNU_SECRET_<NAME>` and
+/// `MAHAVISHNU_SECRETS_DIR`.
+const SECRETS: &str = "MAHAVISHNU_SECRET";
+/// The key of the workers' model.
+const MODEL_KEY: &str = "MAHAVISHNU_MODEL_API_KEY";
 /// A log larger than this is put aside (`.old`) when its process is started the next time.
 const LOG_LIMIT: u64 = 8 << 20;
 /// How much of the end of a log is read for an error message.
@@ -55,8 +63,10 @@ struct Guard {
 }
 
 impl Child {
-    /// Starts the command in a guarded group of its own, its standard input empty.
-    pub fn spawn(command: std::process::Command, stdout: Output, stderr: Output) -> Result<Self> {
+    /// Starts the command in a guarded group of its own, its standard input empty. Secrets that it was not given itself are
+    /// taken out of its environment.
+    pub fn spawn(mut command: std::process::Command, stdout: Output, stderr: Output) -> Result<Self> {
+        withhold(&mut command);
         let program = PathBuf::from(command.get_program());
         let guard = Guard::spawn()?;
         let mut command = Command::from(command);
@@ -149,6 +159,23 @@ impl Output {
             Self::Log(path) => append(path).map_err(Error::io("cannot write", path))?.into(),
         })
     }
+}
+
+/// Takes what is secret out of the environment that a command would inherit; what the command was given itself stays.
+pub(crate) fn withhold(command: &mut std::process::Command) {
+    let given: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    for (name, _) in secrets().filter(|(name, _)| !given.contains(name)) {
+        command.env_remove(name);
+    }
+}
+
+/// Gives a command what is secret in this process' environment: it is a worker, or starts one.
+pub fn entrust(command: &mut std::process::Command) {
+    command.envs(secrets());
+}
+
+fn secrets() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| name == MODEL_KEY || name.to_string_lossy().starts_with(SECRETS))
 }
 
 /// The last lines of a log, for an error message; empty if there is none.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
+use crate::process::withhold;
 
 const OLDEST: (u32, u32) = (3, 10);
 /// The newest version that the locked packages were tried with; a newer one is taken only if there is no other.
@@ -169,6 +170,7 @@ async fn ask(path: &Path) -> Result<Answer, String> {
     let mut command = Command::new(path);
     // -I: neither the directory we happen to be in nor the user's variables may change the answer.
     command.args(["-I", "-c", QUESTION]).stdin(Stdio::null());
+    withhold(&mut command);
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
     let output = timeout(PATIENCE, command.output())

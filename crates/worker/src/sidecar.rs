@@ -10,8 +10,6 @@ use mahavishnu_provision::process::{Child, Output, log_tail};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::secrets;
-
 /// A server that an engine's host needs beside it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sidecar {
@@ -89,7 +87,6 @@ async fn start_in(
         .arg(program.state.root().join(directory))
         .env("PYTHONPATH", program.sources)
         .env_remove("PYTHONDONTWRITEBYTECODE");
-    secrets::withhold(&mut command);
     let mut child = Child::spawn(command, Output::Piped, Output::Log(log.clone())).context(sidecar.module)?;
     let stdout = child.take_stdout().context("standard output")?;
     let mut lines = BufReader::new(stdout).lines();

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use mahavishnu_bus::Error;
 use mahavishnu_bus::artifacts::Upload;
+use mahavishnu_bus::references::Referrer;
 use mahavishnu_core::id::ArtifactId;
 
 use super::*;
@@ -49,4 +50,99 @@ async fn what_is_not_there_is_not_found() {
     let id = ArtifactId::parse(&"0".repeat(64)).unwrap();
     assert!(!bus.has_artifact(&id).await.unwrap());
     assert!(matches!(bus.get_artifact(&id).await, Err(Error::NotFound)));
+}
+
+#[tokio::test]
+async fn what_somebody_keeps_is_not_removed_and_what_is_removed_leaves_nothing() {
+    let (nats, bus) = start().await;
+    let before = stored(&nats).await;
+    let content: Bytes = vec![7; 300_000].into();
+    let id = bus.put_artifact(content.clone()).await.unwrap();
+    let listed = bus.artifacts().await.unwrap();
+    assert_eq!(listed.iter().map(|one| (&one.id, one.size)).collect::<Vec<_>>(), [(&id, 300_000)]);
+    // Stored again by somebody else, while a coordinator looks for what nothing refers to.
+    let other = connect(&nats).await;
+    assert_eq!(other.put_artifact(content.clone()).await.unwrap(), id);
+    assert!(!bus.remove_artifact(&listed[0]).await.unwrap(), "it was kept since");
+    let listed = bus.artifacts().await.unwrap();
+    assert!(other.keep_artifact(&id).await.unwrap());
+    assert!(!bus.remove_artifact(&listed[0]).await.unwrap(), "it was named since");
+    assert!(bus.get_artifact(&id).await.unwrap() == content);
+
+    let listed = bus.artifacts().await.unwrap();
+    assert!(bus.remove_artifact(&listed[0]).await.unwrap());
+    assert_eq!((bus.artifacts().await.unwrap().len(), stored(&nats).await), (0, before));
+    assert!(!bus.has_artifact(&id).await.unwrap() && !bus.keep_artifact(&id).await.unwrap());
+    assert!(!bus.remove_artifact(&listed[0]).await.unwrap(), "once");
+    assert_eq!(bus.put_artifact(content.clone()).await.unwrap(), id);
+    assert!(bus.get_artifact(&id).await.unwrap() == content, "it comes back");
+}
+
+#[tokio::test]
+async fn content_of_broken_uploads_is_removed_when_it_is_old() {
+    let (nats, bus) = start().await;
+    let kept = bus.put_artifact(Bytes::from_static(b"kept")).await.unwrap();
+    let before = stored(&nats).await;
+    let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    for _ in 0..2 {
+        let subject = "$O.MAHAVISHNU_ARTIFACTS.C.broken";
+        raw.publish(subject, vec![1; 1000].into()).await.unwrap().await.unwrap();
+    }
+    assert_eq!(
+        bus.remove_loose_content(now() - chrono::TimeDelta::hours(1)).await.unwrap(),
+        0,
+        "still young"
+    );
+    assert!(stored(&nats).await > before);
+    assert_eq!(bus.remove_loose_content(now() + chrono::TimeDelta::hours(1)).await.unwrap(), 1);
+    assert_eq!(stored(&nats).await, before);
+    assert_eq!(bus.get_artifact(&kept).await.unwrap(), "kept");
+}
+
+/// An execution with this document.
+fn documented(id: &ArtifactId, padding: usize) -> Fact {
+    let Fact::Accepted(mut fact) = accepted() else { panic!("not accepted") };
+    let mut workflow = (*fact.workflow).clone();
+    workflow.documents.insert("a.pdf".into(), id.clone());
+    workflow.input.insert("padding".into(), "x".repeat(padding).into());
+    fact.workflow = Arc::new(workflow);
+    Fact::Accepted(fact)
+}
+
+#[tokio::test]
+async fn references_are_read_from_the_raw_histories() {
+    let (_nats, bus) = start().await;
+    let trace = Trace::new();
+    let put = async |text: &'static str| bus.put_artifact(Bytes::from_static(text.as_bytes())).await.unwrap();
+    let [document, inner, unused] = [put("document").await, put("inner").await, put("unused").await];
+    bus.accept(&execution("e1"), &documented(&document, 0), &trace).await.unwrap();
+    // A body that is an artifact itself, and names another one.
+    bus.accept(&execution("e2"), &documented(&inner, 600_000), &trace).await.unwrap();
+    bus.accept(&execution("e3"), &documented(&document, 0), &trace).await.unwrap();
+    let all = bus.artifacts().await.unwrap();
+    assert_eq!(all.len(), 4);
+    let by = async || {
+        let found = bus.references(&bus.artifacts().await.unwrap()).await.unwrap();
+        let names = |referrers: std::collections::BTreeSet<Referrer>| {
+            referrers.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        found.into_iter().map(|(id, referrers)| (id, names(referrers))).collect::<BTreeMap<_, _>>()
+    };
+    let found = by().await;
+    assert_eq!(found[&document], ["execution e1", "execution e3"]);
+    assert_eq!(found[&inner], ["execution e2"]);
+    assert_eq!((found.len(), found.contains_key(&unused)), (3, false));
+
+    let audit = async || bus.audit_artifacts(Duration::ZERO).await.unwrap();
+    let (told, hour) = (audit().await, bus.audit_artifacts(Duration::from_secs(3600)).await.unwrap());
+    assert_eq!((told.stored, told.referred, told.missing.len()), (4, 3, 0));
+    assert_eq!((told.left, hour.left.len()), (vec![unused.clone()], 0), "old enough, not old enough");
+    bus.remove(&execution("e1")).await.unwrap();
+    bus.remove(&execution("e2")).await.unwrap();
+    assert_eq!(by().await[&document], ["execution e3"]);
+    assert_eq!(audit().await.left.len(), 3, "the body, what it named, and the unused one");
+    let stored = bus.artifacts().await.unwrap();
+    let taken = stored.iter().find(|one| one.id == document).unwrap();
+    assert!(bus.remove_artifact(taken).await.unwrap());
+    assert_eq!(audit().await.missing, [(document, Referrer::Execution(execution("e3")))]);
 }

@@ -119,6 +119,9 @@ pub struct CreateSchedule {
     /// A UUID of your own: the same call again changes nothing
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<uuid::Uuid>,
+    /// Who asks for it, and so for its executions; by default the user's name
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// `schedules update`.
@@ -132,6 +135,9 @@ pub struct UpdateSchedule {
     /// When; what is not said stays.
     #[command(flatten)]
     pub rule: Rule,
+    /// Who asks for what it does now, and so for its executions; by default the user's name
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// `schedules preview`.

@@ -32,6 +32,7 @@ pub async fn run(context: &Context, args: Dev, signals: &Signals) -> anyhow::Res
         listen: args.listen,
         keep: true,
         project: args.system.project(Path::new("."))?,
+        secrets: args.system.secrets()?,
         drain: DRAIN,
         tries: None,
     };

@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::events::{self, Follow};
 use crate::failure;
-use crate::output::{self, Paint, json, result, table, words};
+use crate::output::{self, Paint, json, plain, result, table, words};
 use crate::signals::Signals;
 
 /// The largest page that a server gives.
@@ -214,6 +214,17 @@ fn show(context: &Context, execution: &Execution) {
         .iter()
         .filter_map(|stage| Some((stage.id.as_str(), stage.engine.as_str(), stage.output.as_ref()?)));
     output::lines(result::stages(outputs, paint));
+    if !execution.voids.is_empty() {
+        output::line(String::new());
+        output::line(paint.strong("without effect"));
+        output::lines(
+            execution
+                .voids
+                .iter()
+                .filter_map(|event| plain::line(event, false))
+                .map(|line| format!("  {line}")),
+        );
+    }
     for approval in execution.stages.iter().flat_map(|stage| &stage.pending_approvals) {
         context.say(&format!(
             "\n{:?} waits for a decision: mahavishnu approvals decide {} --approve   (or --reject)",

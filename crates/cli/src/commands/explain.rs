@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use mahavishnu_proto::v1::{ExplainExecutionRequest, GetInfoRequest, get_info_response};
+use mahavishnu_proto::v1::{ExplainExecutionRequest, GetInfoRequest, Retention, get_info_response};
+use prost_types::Duration;
 
 use crate::client::Client;
 use crate::context::Context;
@@ -34,6 +35,34 @@ pub async fn run(context: &Context, id: String) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How long things are kept, in words.
+fn kept(retention: &Retention) -> Vec<String> {
+    let long = |duration: Option<&Duration>| {
+        let duration = duration.copied().and_then(|duration| std::time::Duration::try_from(duration).ok());
+        duration.map(|duration| humantime::format_duration(duration).to_string())
+    };
+    let said = |duration| long(duration).unwrap_or_else(|| "a time that it does not say".to_owned());
+    let executions = match long(retention.executions.as_ref()) {
+        Some(age) => format!("for {age} after their end"),
+        None => "until they are deleted".to_owned(),
+    };
+    let room = retention.history_bytes.map(|bytes| format!(", all histories together up to {bytes} bytes"));
+    vec![
+        format!("executions are kept {executions}{}", room.unwrap_or_default()),
+        format!("artifacts that nothing refers to are kept for {}", said(retention.artifacts.as_ref())),
+        format!(
+            "checkpoints of stages that have ended are kept for {}, all together up to {} bytes",
+            said(retention.checkpoints.as_ref()),
+            retention.checkpoint_bytes
+        ),
+        format!(
+            "what engines keep beyond their stages is kept for {}, all together up to {} bytes",
+            said(retention.engine_state.as_ref()),
+            retention.engine_state_bytes
+        ),
+    ]
+}
+
 /// Says what the server is.
 pub async fn info(context: &Context) -> anyhow::Result<ExitCode> {
     let client = Client::required(context).await?;
@@ -51,5 +80,6 @@ pub async fn info(context: &Context) -> anyhow::Result<ExitCode> {
     output::line(format!("coordinator {} at {}", info.version, client.endpoint));
     output::line(format!("nats-server {}, {} of every stream", info.nats_version, info.replicas));
     output::line(format!("durability {level}: can lose {}", info.loss_budget));
+    output::lines(info.retention.iter().flat_map(kept));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! One file per command; here is what they have in common: runtime, signals, telemetry, errors.
 
 mod approvals;
+mod artifacts;
 mod checkpoints;
 mod dead_letters;
 mod dev;
@@ -79,6 +80,7 @@ async fn dispatch(command: Command, context: &Context, signals: &Signals) -> any
             Command::Approvals(args) => approvals::run(context, args).await,
             Command::Explain { id } => explain::run(context, id).await,
             Command::Info => explain::info(context).await,
+            Command::Artifacts(args) => artifacts::run(context, args).await,
             Command::DeadLetters(args) => dead_letters::run(context, args).await,
             Command::Schedules(args) => schedules::run(context, args).await,
             Command::Doctor(args) => doctor::run(context, args).await,
@@ -112,6 +114,7 @@ fn name(command: &Command) -> &'static str {
         Command::Executions(_) => "mahavishnu executions",
         Command::Checkpoints(_) => "mahavishnu checkpoints",
         Command::Approvals(_) => "mahavishnu approvals",
+        Command::Artifacts(_) => "mahavishnu artifacts",
         Command::DeadLetters(_) => "mahavishnu dead-letters",
         Command::Explain { .. } => "mahavishnu explain",
         Command::Info => "mahavishnu info",

@@ -79,12 +79,15 @@ impl Prepared {
         let default = demo.as_ref().map_or(Path::new("."), |demo| &demo.project);
         let project = if client.is_some() { default.to_owned() } else { args.system.project(default)? };
         let prepared = Self { draft, directory: source.directory, project, provision, client, args };
-        prepared.say_if_project_differs(context).await?;
+        prepared.say_what_differs(context).await?;
         Ok(prepared)
     }
 
-    /// A running `dev` has its own project directory.
-    async fn say_if_project_differs(&self, context: &Context) -> anyhow::Result<()> {
+    /// A running system has its own project directory and secrets.
+    async fn say_what_differs(&self, context: &Context) -> anyhow::Result<()> {
+        if self.client.is_some() && self.args.system.secrets_dir.is_some() {
+            context.say("the running system has its own workers with their own secrets; --secrets-dir has no effect on them");
+        }
         let (Some(wanted), None, Some(_)) =
             (&self.args.system.project, &context.global.endpoint, &self.client)
         else {
@@ -110,6 +113,7 @@ impl Prepared {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             keep: false,
             project: self.project.clone(),
+            secrets: self.args.system.secrets()?,
             drain: DRAIN,
             tries: Some(TRIES),
         };
@@ -198,6 +202,7 @@ impl Prepared {
             }),
             paused: false,
             request_id: self.request_id(),
+            requested_by: self.args.by.clone().unwrap_or_else(user),
         };
         schedules::create(context, client, request).await
     }

@@ -15,6 +15,7 @@ use mahavishnu_proto::v1::{
 };
 use mahavishnu_proto::{v1, wire};
 
+use crate::approver::user;
 use crate::args::{
     BackfillSchedule, CatchUp, CreateSchedule, Overlap, PreviewSchedule, Rule, Schedules, UpdateSchedule,
 };
@@ -109,6 +110,7 @@ async fn create_from(context: &Context, client: &Client, args: CreateSchedule) -
         spec: Some(spec),
         paused: args.paused,
         request_id: args.request_id.unwrap_or_else(uuid::Uuid::new_v4).to_string(),
+        requested_by: args.by.unwrap_or_else(user),
     };
     create(context, client, request).await
 }
@@ -132,6 +134,7 @@ async fn update(
         spec: Some(spec),
         expected_revision: now.revision,
         request_id: uuid::Uuid::new_v4().to_string(),
+        requested_by: args.by.unwrap_or_else(user),
     };
     Ok(client.schedules().update_schedule(request).await.map_err(at())?.into_inner().schedule)
 }
@@ -249,11 +252,12 @@ async fn list(context: &Context, client: &Client) -> anyhow::Result<ExitCode> {
     } else if listed.schedules.is_empty() {
         context.say("no schedules; make one with: mahavishnu schedules create FILE");
     } else {
-        let heading = ["ID", "CRON", "ZONE", "NEXT", "FIRED", "SKIPPED"].map(str::to_owned).to_vec();
+        let heading = ["ID", "CRON", "ZONE", "NEXT", "FIRED", "SKIPPED", "BY"].map(str::to_owned).to_vec();
         let row = |schedule: &Schedule| {
             let spec = schedule.spec.clone().unwrap_or_default();
             let (fired, skipped) = (schedule.fired.to_string(), schedule.skipped.to_string());
-            vec![schedule.id.clone(), spec.cron, spec.timezone, next(schedule), fired, skipped]
+            let by = schedule.requested_by.clone();
+            vec![schedule.id.clone(), spec.cron, spec.timezone, next(schedule), fired, skipped, by]
         };
         let rows: Vec<_> = std::iter::once(heading).chain(listed.schedules.iter().map(row)).collect();
         output::lines(table::lines(&rows));
@@ -287,6 +291,13 @@ fn show(context: &Context, schedule: &Schedule) {
     let spec = schedule.spec.clone().unwrap_or_default();
     let rule = paint.faint(format!("{} in {}", spec.cron, spec.timezone));
     output::line(format!("{}  {rule}", paint.strong(&schedule.id)));
+    if !schedule.requested_by.is_empty() {
+        let made = match &schedule.created_by {
+            maker if maker == &schedule.requested_by => String::new(),
+            maker => format!(", made by {maker}"),
+        };
+        output::line(format!("  by       {}{made}", schedule.requested_by));
+    }
     if schedule.paused {
         let why = words::short(&schedule.pause_reason);
         output::line(format!("  {}  {why}", paint.attention("paused")).trim_end());

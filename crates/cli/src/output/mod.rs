@@ -3,7 +3,7 @@
 pub mod json;
 mod live;
 mod paint;
-mod plain;
+pub mod plain;
 pub mod result;
 pub mod table;
 mod tree;

@@ -76,7 +76,7 @@ impl View for ResultOnly {
 }
 
 /// `12:00:01.250  review: completed in 1.2 s`; nothing for a token delta.
-fn line(event: &Event, own: bool) -> Option<String> {
+pub fn line(event: &Event, own: bool) -> Option<String> {
     let kind = event.kind.as_ref()?;
     let what = match kind {
         Kind::StageWaiting(_) if own => "waits: its worker is starting".to_owned(),

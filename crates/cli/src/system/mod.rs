@@ -48,6 +48,8 @@ pub struct Wanted {
     pub keep: bool,
     /// The project directory.
     pub project: PathBuf,
+    /// The directory of secrets, for workers.
+    pub secrets: Option<PathBuf>,
     /// How long running attempts may go on after a request to stop.
     pub drain: Duration,
     /// Failures in a row after which a part is given up; without it never.

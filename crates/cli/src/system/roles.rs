@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mahavishnu_core::id::{EngineName, PoolName};
 use mahavishnu_provision::StateDir;
+use mahavishnu_provision::process::entrust;
 use mahavishnu_worker::Engine;
 use serde_json::Value;
 
@@ -69,6 +70,10 @@ impl Roles<'_> {
         if let Some(model) = model {
             base.args(["--model", model]);
         }
+        if let Some(directory) = &self.wanted.secrets {
+            base.args(["--secrets-dir".as_ref(), directory.as_os_str()]);
+        }
+        entrust(&mut base);
         if let Some(pool) = pool {
             base.args(["--pool", pool.as_str()]);
         }
@@ -91,6 +96,10 @@ impl Roles<'_> {
         base.env("MAHAVISHNU_DRAIN", format!("{}ms", self.wanted.drain.as_millis()));
         if let Some(model) = model {
             base.env("MAHAVISHNU_MODEL", model);
+        }
+        entrust(&mut base);
+        if let Some(directory) = &self.wanted.secrets {
+            base.env("MAHAVISHNU_SECRETS_DIR", directory);
         }
         if let Some(pool) = pool {
             base.env("MAHAVISHNU_POOL", pool.as_str());

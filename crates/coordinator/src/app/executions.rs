@@ -8,7 +8,10 @@ use mahavishnu_core::id::ExecutionId;
 use mahavishnu_proto::{public, v1};
 
 use super::{App, Error, Result};
-use crate::driver::History;
+use crate::driver::{Folded, History};
+
+/// Events without effect that an execution shows.
+const VOIDS: usize = 100;
 
 impl App {
     /// An execution by the id that a client gave.
@@ -27,6 +30,7 @@ impl App {
     pub fn describe(&self, history: &History) -> v1::Execution {
         history.with_folded(|folded| {
             let mut execution = public::execution(&history.id, &folded.state, true);
+            execution.voids = voids(&history.id, folded);
             if folded.state.end.is_none() {
                 for ((stage, now), status) in folded.state.iter().zip(&mut execution.stages) {
                     if now.phase == Phase::Scheduled
@@ -56,4 +60,16 @@ impl App {
         history.folded_to(position).await;
         Ok(history)
     }
+}
+
+/// The last events without effect, in order.
+fn voids(id: &ExecutionId, folded: &Folded) -> Vec<v1::Event> {
+    let numbered = folded.events.iter().enumerate().rev().filter(|(_, numbered)| numbered.void.is_some());
+    let told = numbered.take(VOIDS).map(|(n, numbered)| {
+        let sequence = u64::try_from(n + 1).unwrap_or(u64::MAX);
+        public::event(id, &numbered.record, sequence, numbered.void, &folded.state)
+    });
+    let mut told: Vec<_> = told.collect();
+    told.reverse();
+    told
 }

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use chrono::Utc;
 use mahavishnu_bus::tasks::Depth;
 use mahavishnu_core::engine::Registry;
-use mahavishnu_core::execution::{End, Failure, Paused, Phase, StageState, State};
+use mahavishnu_core::execution::{End, Failure, Paused, Phase, StageState, State, Void};
 use mahavishnu_core::id::{ExecutionId, Queue};
 use mahavishnu_core::workflow::{ANYBODY, Stage};
 use mahavishnu_proto::{json, public, v1};
 use serde_json::json;
 
 use super::plan::in_pool;
-use super::{App, Result};
+use super::{App, Result, Retention};
 use crate::driver::Folded;
 use crate::registry::Workers;
 
@@ -31,8 +31,13 @@ impl App {
             let depth = self.bus.queue_depth(&queue).await?;
             depths.insert(queue, depth);
         }
-        let view =
-            View { id: &history.id, workers: &self.workers, registry: &self.registry, depths: &depths };
+        let view = View {
+            id: &history.id,
+            retention: self.retention,
+            workers: &self.workers,
+            registry: &self.registry,
+            depths: &depths,
+        };
         Ok(history.with_folded(|folded| view.explain(folded)))
     }
 }
@@ -45,6 +50,7 @@ fn queues(state: &State) -> Vec<Queue> {
 
 struct View<'a> {
     id: &'a ExecutionId,
+    retention: Retention,
     workers: &'a Workers,
     registry: &'a Registry,
     depths: &'a BTreeMap<Queue, Option<Depth>>,
@@ -52,7 +58,7 @@ struct View<'a> {
 
 impl View<'_> {
     fn explain(&self, folded: &Folded) -> v1::ExplainExecutionResponse {
-        let mut stages = match self.whole(&folded.state) {
+        let mut stages = match self.whole(folded) {
             Some(whole) => vec![whole],
             None => folded.state.iter().filter_map(|(stage, now)| self.stage(stage, now, folded)).collect(),
         };
@@ -68,8 +74,8 @@ impl View<'_> {
     }
 
     /// What explains the execution as a whole.
-    fn whole(&self, state: &State) -> Option<v1::StageExplanation> {
-        let id = self.id;
+    fn whole(&self, folded: &Folded) -> Option<v1::StageExplanation> {
+        let (id, state) = (self.id, &folded.state);
         let retry = format!("mahavishnu executions retry {id}");
         let (stage, reason, sentence, command) = match &state.end {
             Some((End::Completed, at)) => {
@@ -92,6 +98,7 @@ impl View<'_> {
                 None => return None,
             },
         };
+        let sentence = format!("{sentence}{}{}", self.kept_until(state), late(folded));
         Some(v1::StageExplanation {
             stage_id: stage.map(ToString::to_string).unwrap_or_default(),
             reason: reason.to_owned(),
@@ -100,6 +107,13 @@ impl View<'_> {
             sequence: i64::try_from(state.sequence).unwrap_or(i64::MAX),
             evidence: None,
         })
+    }
+
+    /// When it is removed, once it has ended.
+    fn kept_until(&self, state: &State) -> String {
+        let age = self.retention.executions.and_then(|age| chrono::Duration::from_std(age).ok());
+        let until = age.zip(state.end.as_ref()).and_then(|(age, (_, ended))| ended.checked_add_signed(age));
+        until.map(|until| format!("; it is removed after {}", time(until))).unwrap_or_default()
     }
 
     /// What explains a stage that is under way.
@@ -225,6 +239,15 @@ impl View<'_> {
             None => String::new(),
         };
         ("RUNNING", format!("attempt {attempt} of {id} runs on {who}{since}"), String::new(), evidence)
+    }
+}
+
+/// What came after the end.
+fn late(folded: &Folded) -> String {
+    match folded.events.iter().filter(|event| event.void == Some(Void::AfterEnd)).count() {
+        0 => String::new(),
+        1 => "; what came after that, one event, had no effect".to_owned(),
+        many => format!("; what came after that, {many} events, had no effect"),
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use mahavishnu_bus::Trace;
 use mahavishnu_bus::checkpoints::Entry;
-use mahavishnu_core::execution::{End, Forked, Object, State};
+use mahavishnu_core::execution::{End, Forked, Object, State, Variation};
 use mahavishnu_core::id::{ExecutionId, StageId};
 use mahavishnu_core::violation::{Reason, Violations};
-use mahavishnu_core::workflow::Workflow;
+use mahavishnu_core::workflow::{Stage, Workflow};
 use mahavishnu_proto::{json, public};
 
 use super::start::{continuation, execution_id};
@@ -69,7 +69,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] with everything that is wrong with the changed workflow;
-    /// [`Error::RequestIdReused`].
+    /// [`Error::Precondition`] when it would come past people who approve; [`Error::RequestIdReused`].
     pub async fn fork(
         &self,
         id: &str,
@@ -86,6 +86,11 @@ impl App {
         let stage = stage(&before, &changes.from_stage, "from_stage")?;
         let anew = before.from(&stage);
         results.retain(|id, _| !anew.contains(id));
+        let variation = variation(&before, &stage, &changes);
+        before.check_variation(&stage, &results, variation).map_err(|bypass| Error::Precondition {
+            reason: "APPROVAL_BYPASSED",
+            message: bypass.to_string(),
+        })?;
         let checkpoint = self.forked_checkpoint(&source.id, &before, &stage, &changes).await?;
         let workflow = self.changed(&before, &stage, changes)?;
         if let Some((_, copied)) = &checkpoint {
@@ -136,6 +141,22 @@ impl App {
             }
         }
         Ok(public::draft(Some(wanted))?.check(&*self.registry)?)
+    }
+}
+
+/// What is really different.
+fn variation(before: &Workflow, stage: &StageId, changes: &Changes) -> Variation {
+    let differs = |stage: &Stage| {
+        let engine = !changes.engine.is_empty() && changes.engine != stage.engine.as_str();
+        let pool = stage.pool.as_ref().map_or("", |pool| pool.as_str());
+        let another_pool = changes.pool.as_ref().is_some_and(|wanted| wanted != pool);
+        engine || another_pool || changes.task.as_ref().is_some_and(|task| task != &stage.task)
+    };
+    Variation {
+        input: changes.input.iter().any(|(key, value)| before.input.get(key) != Some(value)),
+        stage: before.stage(stage).is_some_and(differs),
+        state: changes.state.is_some() || !changes.as_node.is_empty(),
+        checkpoint: !changes.checkpoint.is_empty(),
     }
 }
 

@@ -16,9 +16,11 @@ mod start;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mahavishnu_bus::Bus;
 use mahavishnu_core::engine::Registry;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::Durability;
@@ -62,6 +64,25 @@ impl Level {
     }
 }
 
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Executions after their end; for ever without.
+    pub executions: Option<Duration>,
+    /// All histories together, in bytes; those that ended first make room. Any without.
+    pub history_bytes: Option<u64>,
+    /// Artifacts that nothing refers to, after somebody stored or named them.
+    pub artifacts: Duration,
+    /// Checkpoints of stages that have ended, after the last was written.
+    pub checkpoints: Duration,
+    /// All checkpoints together, in bytes.
+    pub checkpoint_bytes: u64,
+    /// What engines keep beyond their stages, after it was written.
+    pub engine_state: Duration,
+    /// All of that together, in bytes.
+    pub engine_state_bytes: u64,
+}
+
 /// What every use case needs. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -71,6 +92,9 @@ pub struct App {
     pub(crate) registry: Arc<Registry>,
     pub(crate) workers: Workers,
     pub(crate) level: Level,
+    pub(crate) retention: Retention,
+    /// Told when an execution is removed: what it referred to may be free.
+    pub(crate) removed: Arc<Notify>,
     pub(crate) measurements: Measurements,
     /// Set when the process is to end: streams end, so that clients resume elsewhere.
     pub(crate) draining: CancellationToken,
@@ -84,11 +108,24 @@ impl App {
         registry: Arc<Registry>,
         workers: Workers,
         level: Level,
+        retention: Retention,
         measurements: Measurements,
         draining: CancellationToken,
     ) -> Self {
         let scheduler = Scheduler::new(bus.clone(), histories.clone());
-        Self { scheduler, bus, histories, registry, workers, level, measurements, draining }
+        let removed = Arc::default();
+        Self {
+            scheduler,
+            bus,
+            histories,
+            registry,
+            workers,
+            level,
+            retention,
+            removed,
+            measurements,
+            draining,
+        }
     }
 
     /// The engines that this deployment knows.

@@ -86,11 +86,12 @@ impl App {
         }
     }
 
-    /// Documents that came with the workflow must be there before anything runs.
+    /// Documents that came with the workflow must be there before anything runs. They are kept from now on, until what
+    /// refers to them is stored.
     pub(super) async fn documents_exist(&self, workflow: &Workflow) -> Result<()> {
         let mut violations = Violations::default();
         for (name, id) in &workflow.documents {
-            if !self.bus.has_artifact(id).await? {
+            if !self.bus.keep_artifact(id).await? {
                 violations.push(
                     format!("documents[{name:?}]"),
                     Reason::UnknownReference,

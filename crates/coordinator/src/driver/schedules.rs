@@ -230,7 +230,11 @@ fn accepted(id: &ScheduleId, state: &State, slot: &Slot) -> Fact {
         digest: Sha256::digest(serde_json::to_vec(workflow).unwrap_or_default()).to_vec(),
         workflow: Arc::new(workflow.clone()),
         notes,
-        requested_by: format!("schedule {id}"),
+        // Made before its maker was kept, or by nobody: then nobody is excluded from approving.
+        requested_by: match state.requested_by.as_str() {
+            "" => format!("schedule {id}"),
+            requester => requester.to_owned(),
+        },
         forked: None,
         firing: Some(Firing { schedule: id.clone(), time: slot.time }),
     })

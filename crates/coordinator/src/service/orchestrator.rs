@@ -1,5 +1,7 @@
 //! `OrchestratorService`.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use mahavishnu_core::engine::Profile;
@@ -16,7 +18,7 @@ use mahavishnu_proto::{json, public, v1};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, caller, trace};
-use crate::app::{App, Error};
+use crate::app::{App, Error, Retention};
 
 #[async_trait]
 impl OrchestratorService for Api {
@@ -91,6 +93,7 @@ impl OrchestratorService for Api {
             durability: durability.into(),
             replicas: u32::try_from(level.replicas).unwrap_or(u32::MAX),
             loss_budget: level.loss_budget().to_owned(),
+            retention: Some(retention(self.app.retention)),
         }))
     }
 
@@ -127,6 +130,19 @@ impl OrchestratorService for Api {
             Err(error) => Err(error.into()),
         });
         Ok(Response::new(responses.boxed()))
+    }
+}
+
+fn retention(retention: Retention) -> v1::Retention {
+    let told = |duration: Duration| prost_types::Duration::try_from(duration).ok();
+    v1::Retention {
+        executions: retention.executions.and_then(told),
+        artifacts: told(retention.artifacts),
+        checkpoints: told(retention.checkpoints),
+        checkpoint_bytes: retention.checkpoint_bytes,
+        engine_state: told(retention.engine_state),
+        engine_state_bytes: retention.engine_state_bytes,
+        history_bytes: retention.history_bytes,
     }
 }
 

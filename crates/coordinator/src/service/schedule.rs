@@ -16,7 +16,7 @@ use mahavishnu_proto::{public, v1, wire};
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::Api;
+use super::{Api, caller};
 use crate::app::{Error, Page, Spec, Standing};
 
 /// Coming slots that a schedule shows.
@@ -32,9 +32,11 @@ impl ScheduleService for Api {
         &self,
         request: Request<CreateScheduleRequest>,
     ) -> Result<Response<CreateScheduleResponse>, Status> {
+        let by = caller(&request, &request.get_ref().requested_by)?;
         let request = request.into_inner();
         let spec = spec(request.spec).map_err(Error::Invalid)?;
-        let made = self.app.create_schedule(&request.id, spec, request.paused, &request.request_id).await?;
+        let made =
+            self.app.create_schedule(&request.id, spec, request.paused, &by, &request.request_id).await?;
         Ok(Response::new(CreateScheduleResponse { schedule: Some(schedule(&made, true)) }))
     }
 
@@ -61,11 +63,12 @@ impl ScheduleService for Api {
         &self,
         request: Request<UpdateScheduleRequest>,
     ) -> Result<Response<UpdateScheduleResponse>, Status> {
+        let by = caller(&request, &request.get_ref().requested_by)?;
         let request = request.into_inner();
         let spec = spec(request.spec).map_err(Error::Invalid)?;
         // No schedule has a negative revision.
         let expected = u64::try_from(request.expected_revision).unwrap_or(u64::MAX);
-        let changed = self.app.update_schedule(&request.id, spec, expected, &request.request_id).await?;
+        let changed = self.app.update_schedule(&request.id, spec, expected, &by, &request.request_id).await?;
         Ok(Response::new(UpdateScheduleResponse { schedule: Some(schedule(&changed, true)) }))
     }
 
@@ -273,5 +276,7 @@ fn schedule(standing: &Standing, full: bool) -> v1::Schedule {
         past: past.collect(),
         fired: state.fired,
         skipped: state.skipped,
+        created_by: state.created_by.clone(),
+        requested_by: state.requested_by.clone(),
     }
 }

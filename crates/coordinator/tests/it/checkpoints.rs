@@ -146,3 +146,41 @@ async fn a_fork_begins_with_what_led_to_its_checkpoint() {
     let unknown = v1::ForkExecutionRequest { checkpoint_id: "x".into(), request_id: String::new(), ..fork };
     refused(ask(unknown).await, Code::NotFound, "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_stage_that_waits_keeps_its_checkpoints_however_old_they_are() {
+    const AGE: std::time::Duration = std::time::Duration::from_secs(1);
+    let nats = TestNats::start().await.unwrap();
+    let brief = || Coordinator::with(&nats, nats.url(), |options| options.checkpoint_age = AGE);
+    let (coordinator, _second) = (brief().await, brief().await);
+    let worker = Worker::join(&nats).await;
+    let begin = async |outcome: Outcome| {
+        let id = coordinator.begin(workflow([stage("a", &[])])).await;
+        let a = worker.take().await;
+        let mut log = worker.bus.claim_checkpoints(&a.execution, &worker.origin(&a)).await.unwrap();
+        log.save(record("", "c1", "", "")).await.unwrap();
+        worker.report(&a, outcome).await;
+        id
+    };
+    let waits = begin(Outcome::Paused(&["ship"])).await;
+    // It has ended later than the other one began to wait: when its checkpoints are gone, those of the other were looked at.
+    let ended = begin(Outcome::Completed(json!({}))).await;
+    let gone = async || ids(&list(&coordinator, &ended, 0, "").await.unwrap()).is_empty().then_some(());
+    wait_for("what has ended to be forgotten", gone).await.unwrap();
+    assert_eq!(ids(&list(&coordinator, &waits, 0, "").await.unwrap()), ["c1"]);
+
+    let decision = v1::DecideApprovalRequest {
+        id: format!("{waits}.a.1.0.0"),
+        approved: true,
+        decided_by: "ann".into(),
+        ..v1::DecideApprovalRequest::default()
+    };
+    coordinator.approvals().decide_approval(decision).await.unwrap();
+    let a = worker.take().await;
+    let log = worker.bus.claim_checkpoints(&a.execution, &worker.origin(&a)).await.unwrap();
+    assert_eq!(log.read(log.entries()[0].position).await.unwrap(), "c1", "it goes on");
+    drop(log);
+    worker.report(&a, Outcome::Completed(json!({}))).await;
+    let gone = async || ids(&list(&coordinator, &waits, 0, "").await.unwrap()).is_empty().then_some(());
+    wait_for("its checkpoints to go when it has ended", gone).await.unwrap();
+}

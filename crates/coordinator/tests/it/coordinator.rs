@@ -28,31 +28,35 @@ impl Coordinator {
 
     /// One that reaches the server by this URL.
     pub async fn behind(nats: &TestNats, url: &str) -> Self {
-        Self::with(nats, url, None).await
+        Self::with(nats, url, |_| {}).await
     }
 
     /// One that removes what ended longer ago.
     pub async fn retaining(nats: &TestNats, retention: std::time::Duration) -> Self {
-        Self::with(nats, nats.url(), Some(retention)).await
+        Self::with(nats, nats.url(), |options| options.retention = Some(retention)).await
     }
 
-    async fn with(nats: &TestNats, url: &str, retention: Option<std::time::Duration>) -> Self {
+    /// One whose options are changed like this.
+    pub async fn with(nats: &TestNats, url: &str, change: impl FnOnce(&mut Options)) -> Self {
         let engines = nats.directory().join("engines.yaml");
         std::fs::write(&engines, "engines: [{name: custom, words: [custom]}, {name: other, words: [other]}]")
             .unwrap();
-        let options = Options {
+        let mut options = Options {
+            artifact_grace: std::time::Duration::from_secs(3600),
             checkpoint_age: std::time::Duration::from_secs(3600),
             checkpoint_bytes: 1 << 26,
             state_age: std::time::Duration::from_secs(3600),
             state_bytes: 1 << 26,
             durability: mahavishnu_coordinator::Durability::Power,
-            retention,
+            retention: None,
+            retention_bytes: None,
             listen: "127.0.0.1:0".parse().unwrap(),
             nats: url.to_owned(),
             nats_credentials: None,
             replicas: 1,
             engines: Some(engines),
         };
+        change(&mut options);
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (tell, told) = tokio::sync::oneshot::channel();
         let stop = CancellationToken::new();

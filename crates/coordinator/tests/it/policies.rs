@@ -334,3 +334,134 @@ async fn what_it_waits_for_is_explained() {
     assert_eq!(get(&coordinator, &asked.id).await.state(), State::Expired);
     refused(approve(&coordinator, &asked, "ada").await, Code::FailedPrecondition, "APPROVAL_NOT_PENDING");
 }
+
+/// What the core says of each case is tested there; here, that a coordinator asks it with what really differs.
+#[tokio::test]
+async fn a_fork_comes_past_nobody_who_approves() {
+    let (nats, coordinator) = start().await;
+    let worker = Worker::join(&nats).await;
+    let gate = v1::Stage { approval: Some(policy(&["ada"], 1)), ..stage("gate", &[]) };
+    let mut gated = workflow([gate, stage("ship", &["gate"])]);
+    gated.input = Some(structure(json!({"version": 1})));
+    let id = coordinator.begin(gated).await;
+    let a = worker.take().await;
+    let mut log = worker.bus.claim_checkpoints(&a.execution, &worker.origin(&a)).await.unwrap();
+    let key = mahavishnu_bus::checkpoints::Key { checkpoint_id: "c1".into(), ..Default::default() };
+    log.save(mahavishnu_bus::checkpoints::Save { key, view: "{}".into(), ..Default::default() })
+        .await
+        .unwrap();
+    worker.report(&a, Outcome::Paused(&["ship"])).await;
+    let asked = pending(&coordinator, &id).await;
+
+    let fork = async |from: &str, change: v1::ForkExecutionRequest| {
+        let request = v1::ForkExecutionRequest { id: id.clone(), from_stage: from.into(), ..change };
+        let answer = coordinator.executions().fork_execution(request).await;
+        answer.map(|answer| answer.into_inner().execution.unwrap())
+    };
+    let same = v1::ForkExecutionRequest::default;
+    let input = |version: u64| v1::ForkExecutionRequest {
+        input: Some(structure(json!({"version": version}))),
+        ..same()
+    };
+    let task = v1::ForkExecutionRequest { task: Some(structure(json!({"of": "nothing"}))), ..same() };
+    let at = |checkpoint: &str| v1::ForkExecutionRequest { checkpoint_id: checkpoint.into(), ..same() };
+    let jump = v1::ForkExecutionRequest {
+        state: Some(structure(json!({"approved": true}))),
+        as_node: "approve".into(),
+        ..at("c1")
+    };
+    let bypassed = |answer: Result<v1::Execution, Status>| {
+        refused(answer, Code::FailedPrecondition, "APPROVAL_BYPASSED").message().to_owned()
+    };
+    // While it waits, and after somebody said yes.
+    for approved in [false, true] {
+        if approved {
+            approve(&coordinator, &asked, "ada").await.unwrap();
+            worker.complete("gate", json!({"approved": true})).await;
+            worker.complete("ship", json!({})).await;
+            coordinator.watch(&id, 0).await;
+        }
+        let why = bypassed(fork("gate", jump.clone()).await);
+        assert!(
+            why.starts_with("gate has an approval policy") && why.contains("without a changed state"),
+            "{why}"
+        );
+        bypassed(fork("gate", v1::ForkExecutionRequest { state: None, ..jump.clone() }).await);
+        bypassed(fork("gate", task.clone()).await);
+        bypassed(fork("gate", v1::ForkExecutionRequest { engine: "other".into(), ..same() }).await);
+        bypassed(fork("gate", v1::ForkExecutionRequest { pool: Some("p".into()), ..same() }).await);
+        bypassed(fork("gate", v1::ForkExecutionRequest { input: input(2).input, ..at("c1") }).await);
+        let unchanged = v1::ForkExecutionRequest { task: Some(structure(json!({"of": "gate"}))), ..input(1) };
+        fork("gate", v1::ForkExecutionRequest { checkpoint_id: "c1".into(), ..unchanged }).await.unwrap();
+        worker.take().await.ack().await;
+    }
+    let why = bypassed(fork("ship", input(2)).await);
+    assert!(why.contains("fork from gate"), "{why}");
+    bypassed(fork("ship", task).await);
+    let again = fork("ship", input(1)).await.unwrap();
+    assert!(again.stages[0].reused, "what was approved is taken over");
+    worker.take().await.ack().await;
+    let anew = fork("gate", input(2)).await.unwrap();
+    let a = worker.take().await;
+    assert_eq!(a.execution.as_str(), anew.id);
+    worker.report(&a, Outcome::Paused(&["ship"])).await;
+    pending(&coordinator, &anew.id).await;
+}
+
+/// Whoever made a schedule, or changed what it does, may not approve what it starts.
+#[tokio::test]
+async fn what_a_schedule_starts_was_asked_for_by_whoever_made_it() {
+    let (nats, coordinator) = start().await;
+    let worker = Worker::join(&nats).await;
+    let strict = v1::ApprovalPolicy { exclude_requester: true, ..policy(&["ada", "bob"], 1) };
+    let spec = v1::ScheduleSpec {
+        cron: "0 0 1 1 *".into(),
+        workflow: Some(under(strict)),
+        ..v1::ScheduleSpec::default()
+    };
+    let create = |by: &str| v1::CreateScheduleRequest {
+        id: "yearly".into(),
+        spec: Some(spec.clone()),
+        requested_by: by.into(),
+        ..v1::CreateScheduleRequest::default()
+    };
+    let nobody = coordinator.schedules().create_schedule(create("")).await.unwrap_err();
+    assert_eq!(
+        nobody.get_details_bad_request().unwrap().field_violations[0].field,
+        "requested_by",
+        "{nobody}"
+    );
+    // A proxy's word goes before the client's.
+    let mut proxied = Request::new(create("eve"));
+    proxied.metadata_mut().insert("x-forwarded-user", "ada".parse().unwrap());
+    let made = coordinator.schedules().create_schedule(proxied).await.unwrap().into_inner().schedule.unwrap();
+    assert_eq!((made.created_by.as_str(), made.requested_by.as_str()), ("ada", "ada"));
+    let fire = async || {
+        let request = v1::TriggerScheduleRequest { id: "yearly".into(), ..Default::default() };
+        let answer = coordinator.schedules().trigger_schedule(request).await.unwrap().into_inner();
+        let execution = answer.execution.unwrap();
+        let a = worker.take().await;
+        worker.report(&a, Outcome::Paused(&["ship"])).await;
+        (execution.requested_by, pending(&coordinator, &execution.id).await)
+    };
+    let (requester, asked) = fire().await;
+    assert_eq!((requester.as_str(), asked.requested_by.as_str()), ("ada", "ada"));
+    let own = approve(&coordinator, &asked, "ada").await;
+    refused(own, Code::PermissionDenied, "REQUESTER_MAY_NOT_DECIDE");
+    assert_eq!(approve(&coordinator, &asked, "bob").await.unwrap().state(), State::Approved);
+    worker.report(&worker.take().await, Outcome::Completed(json!({}))).await;
+
+    let request = v1::UpdateScheduleRequest {
+        id: "yearly".into(),
+        spec: Some(spec.clone()),
+        requested_by: "bob".into(),
+        ..v1::UpdateScheduleRequest::default()
+    };
+    let now = coordinator.schedules().update_schedule(request).await.unwrap().into_inner().schedule.unwrap();
+    assert_eq!((now.created_by.as_str(), now.requested_by.as_str()), ("ada", "bob"));
+    let listed = coordinator.schedules().list_schedules(v1::ListSchedulesRequest::default()).await.unwrap();
+    assert_eq!(listed.into_inner().schedules[0].requested_by, "bob");
+    let (_, asked) = fire().await;
+    refused(approve(&coordinator, &asked, "bob").await, Code::PermissionDenied, "REQUESTER_MAY_NOT_DECIDE");
+    assert_eq!(approve(&coordinator, &asked, "ada").await.unwrap().state(), State::Approved);
+}

@@ -82,3 +82,31 @@ async fn executions_are_removed_by_age_once_they_have_ended() {
     worker.report(&second, Outcome::Completed(json!({}))).await;
     wait_for("the other, too", async || listed(&coordinator).await.is_empty().then_some(())).await.unwrap();
 }
+
+#[tokio::test]
+async fn executions_make_room_in_the_order_in_which_they_ended() {
+    let nats = TestNats::start().await.unwrap();
+    let coordinator =
+        Coordinator::with(&nats, nats.url(), |options| options.retention_bytes = Some(1_000_000)).await;
+    let worker = Worker::join(&nats).await;
+    let runs = coordinator.begin(workflow([stage("a", &[])])).await;
+    let waits = worker.take().await;
+    assert_eq!(waits.execution.as_str(), runs);
+    let mut ended = Vec::new();
+    for _ in 0..4 {
+        let id = coordinator.begin(workflow([stage("a", &[])])).await;
+        worker.complete("a", json!({"text": "x".repeat(400_000)})).await;
+        coordinator.watch(&id, 0).await;
+        ended.push(id);
+    }
+    wait_for("the first two to be removed", async || {
+        let listed = listed(&coordinator).await;
+        (!ended[..2].iter().any(|id| listed.contains(id))).then_some(())
+    })
+    .await
+    .unwrap();
+    let stream = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let bytes = stream.get_stream("MAHAVISHNU_HISTORY").await.unwrap().cached_info().state.bytes;
+    assert!(bytes <= 1_000_000, "{bytes}");
+    assert_eq!(coordinator.get(&runs).await.state(), v1::execution::State::Running, "what runs stays");
+}

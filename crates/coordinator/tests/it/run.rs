@@ -183,7 +183,15 @@ async fn a_failure_for_good_ends_it_and_stops_the_others() {
         let all = coordinator.watch(id.as_str(), 0).await;
         (kinds(&all).last().unwrap().ends_with("void AFTER_END")).then_some(all)
     });
-    numbered(&all.await.unwrap());
+    let all = all.await.unwrap();
+    numbered(&all);
+    // Who looks at the execution sees it, without knowing that there is something to look for.
+    let shown = coordinator.get(id.as_str()).await;
+    assert_eq!(shown.voids, [all.last().unwrap().clone()]);
+    assert_eq!(shown.voids[0].void_reason, "AFTER_END");
+    let request = v1::ExplainExecutionRequest { id: id.to_string() };
+    let why = coordinator.executions().explain_execution(request).await.unwrap().into_inner().sentence;
+    assert!(why.ends_with("BROKEN: for good; what came after that, one event, had no effect"), "{why}");
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ impl Coordinator {
             spec: Some(spec),
             paused: false,
             request_id: request_id.into(),
+            requested_by: "ann".into(),
         };
         Ok(self.schedules().create_schedule(request).await?.into_inner().schedule.unwrap())
     }

@@ -441,6 +441,20 @@ impl Fact {
         }
     }
 
+    /// The artifacts that it needs, beside its own body.
+    pub fn artifacts(&self) -> Vec<&ArtifactId> {
+        match self {
+            Self::Accepted(accepted) => accepted.workflow.documents.values().collect(),
+            Self::Scheduled(task) => {
+                let checkpoint =
+                    task.resolution.iter().filter_map(|resolution| resolution.checkpoint.as_ref());
+                task.documents.values().chain(checkpoint).collect()
+            }
+            Self::Paused(paused) => paused.checkpoint.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The last fact that counts.
     pub fn is_terminal(&self) -> bool {
         matches!(

@@ -10,6 +10,7 @@ mod fact;
 mod state;
 #[cfg(test)]
 mod tests;
+mod vary;
 
 pub use advance::{Advance, Step, Wait};
 pub use approval::{Pause, together};
@@ -19,3 +20,4 @@ pub use fact::{
     Paused, Progressed, Question, Record, Resolution, StateUpdate, Task, TaskUnreadable, Timer,
 };
 pub use state::{End, Phase, StageState, State, Void};
+pub use vary::{Bypass, Variation};

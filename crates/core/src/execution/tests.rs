@@ -5,6 +5,7 @@ mod decisions;
 mod fold;
 mod model;
 mod properties;
+mod vary;
 
 use std::sync::Arc;
 

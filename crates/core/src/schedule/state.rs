@@ -137,6 +137,12 @@ pub struct State {
     pub created: DateTime<Utc>,
     /// When its owner last changed it.
     pub updated: DateTime<Utc>,
+    /// Who made it, by the name that they gave; empty when they gave none.
+    #[serde(default)]
+    pub created_by: String,
+    /// Who asked for what it does: who made it, or who last replaced that. Its executions are this person's.
+    #[serde(default)]
+    pub requested_by: String,
     /// No slot fires.
     pub paused: bool,
     /// Why it is paused.
@@ -181,11 +187,13 @@ impl State {
     pub const REQUESTS: usize = 64;
 
     /// A new one; its first slot is after `now`.
-    pub fn new(definition: Definition, now: DateTime<Utc>, paused: bool) -> Self {
+    pub fn new(definition: Definition, now: DateTime<Utc>, paused: bool, by: &str) -> Self {
         Self {
             definition,
             created: now,
             updated: now,
+            created_by: by.to_owned(),
+            requested_by: by.to_owned(),
             paused,
             note: String::new(),
             deleted: false,

@@ -118,6 +118,7 @@ pub fn execution(id: &ExecutionId, state: &State, full: bool) -> v1::Execution {
         last_sequence: if full { i64::try_from(state.sequence).unwrap_or(i64::MAX) } else { 0 },
         schedule_id: firing.map(|firing| firing.schedule.to_string()).unwrap_or_default(),
         fire_time: firing.map(|firing| wire::timestamp(firing.time)),
+        voids: Vec::new(),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::frame::{Frames, FromHost, ToHost};
 use super::{Connection, Options, State};
 use crate::Isolation;
-use crate::secrets::{self, Redactor};
+use crate::secrets::Redactor;
 
 /// A cold disk makes the first import slow.
 const WARM_UP: Duration = Duration::from_secs(120);
@@ -124,7 +124,6 @@ impl Supervisor {
             .env("PYTHONPATH", &self.options.sources)
             .env_remove("PYTHONDONTWRITEBYTECODE")
             .envs(self.options.environment.iter().map(|(name, value)| (name, value)));
-        secrets::withhold(&mut command);
         if let Some(own) = &self.options.own {
             command.args(["--module", &own.module, "--project"]).arg(&own.project);
         }

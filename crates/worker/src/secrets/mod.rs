@@ -122,15 +122,6 @@ impl Secrets {
     }
 }
 
-/// Takes the secrets out of the environment of a process that must get them by tasks only.
-pub fn withhold(command: &mut std::process::Command) {
-    for (variable, _) in std::env::vars_os() {
-        if variable.to_string_lossy().starts_with(VARIABLE) {
-            command.env_remove(variable);
-        }
-    }
-}
-
 /// A JSON pointer as the path that failures name.
 fn field(task: &Object, pointer: &str) -> String {
     let mut path = String::new();

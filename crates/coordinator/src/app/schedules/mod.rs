@@ -6,9 +6,11 @@
 mod requests;
 mod spec;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use mahavishnu_core::id::{ExecutionId, ScheduleId};
+use mahavishnu_core::id::{ArtifactId, ExecutionId, ScheduleId};
 use mahavishnu_core::schedule::{Events, MAX_QUEUE, Request, Skip, Slot, State};
 use mahavishnu_core::violation::{Reason, Violations};
 
@@ -48,11 +50,12 @@ impl App {
         id: &str,
         spec: Spec,
         paused: bool,
+        requester: &str,
         request_id: &str,
     ) -> Result<Standing> {
         let id = name(id, request_id)?;
-        let definition = self.definition(spec).await?;
-        let request = request("create", request_id, &(&definition, paused))?;
+        let (definition, requester) = self.definition(spec, requester).await?;
+        let request = request("create", request_id, &(&definition, paused, &requester))?;
         loop {
             let after = match self.bus.schedule(&id).await {
                 Ok(kept) => {
@@ -75,7 +78,7 @@ impl App {
                 Err(mahavishnu_bus::Error::NotFound) => 0,
                 Err(error) => return Err(error.into()),
             };
-            let mut state = State::new(definition.clone(), Utc::now(), paused);
+            let mut state = State::new(definition.clone(), Utc::now(), paused, &requester);
             state.requests.push_back(request.clone());
             match write(&self.bus, &id, &state, after).await {
                 Ok(_) => {
@@ -131,10 +134,11 @@ impl App {
         id: &str,
         spec: Spec,
         expected: u64,
+        requester: &str,
         request_id: &str,
     ) -> Result<Standing> {
-        let definition = self.definition(spec).await?;
-        let request = request("update", request_id, &(&definition, expected))?;
+        let (definition, requester) = self.definition(spec, requester).await?;
+        let request = request("update", request_id, &(&definition, expected, &requester))?;
         let change = |standing: &mut Standing, now| {
             if expected != 0 && expected != standing.revision {
                 return Err(Error::Precondition {
@@ -147,6 +151,7 @@ impl App {
             }
             standing.state.let_go(now, Skip::Paused);
             standing.state.definition = definition.clone();
+            standing.state.requested_by.clone_from(&requester);
             Ok(Answer::default())
         };
         self.change(id, request, change).await.map(|(standing, _)| standing)
@@ -271,6 +276,7 @@ impl App {
             let now = Utc::now();
             // What was due before is settled under what was true before.
             standing.state = standing.state.advance(now, &Events::default());
+            let documents = standing.state.definition.workflow.documents.clone();
             let answer = change(&mut standing, now)?;
             standing.state.updated = now;
             let remembered = Request { slot: answer.slot, count: answer.count, ..request.clone() };
@@ -278,6 +284,8 @@ impl App {
             while standing.state.requests.len() > State::REQUESTS {
                 standing.state.requests.pop_front();
             }
+            // What it no longer refers to, an execution that starts just now still may.
+            self.keep_documents(&documents).await?;
             match write(&self.bus, &standing.id, &standing.state, standing.revision).await {
                 Ok(_) => break answer,
                 Err(mahavishnu_bus::Error::Conflict) => {}
@@ -287,6 +295,13 @@ impl App {
         self.bus.wake_schedule(&id).await?;
         self.scheduler.settle(&id, Utc::now()).await?;
         Ok((self.standing(id).await?, answer))
+    }
+
+    async fn keep_documents(&self, documents: &BTreeMap<String, ArtifactId>) -> Result<()> {
+        for id in documents.values() {
+            self.bus.keep_artifact(id).await?;
+        }
+        Ok(())
     }
 
     async fn standing(&self, id: ScheduleId) -> Result<Standing> {

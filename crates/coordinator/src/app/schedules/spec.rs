@@ -6,6 +6,7 @@ use mahavishnu_core::schedule::{CatchUp, Definition, Overlap, Schedule};
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_core::workflow::{Draft, Workflow};
 
+use crate::app::start::person;
 use crate::app::{App, Result};
 
 /// The workflow of a schedule, as JSON, in bytes.
@@ -31,7 +32,9 @@ pub struct Spec {
 }
 
 impl App {
-    pub(super) async fn definition(&self, spec: Spec) -> Result<Definition> {
+    /// What is asked for, checked, and the name of who asks.
+    pub(super) async fn definition(&self, spec: Spec, requester: &str) -> Result<(Definition, String)> {
+        let requester = person("requested_by", requester)?;
         let mut violations = Violations::default();
         let window = spec.window.unwrap_or(DEFAULT_WINDOW);
         if window > MAX_WINDOW {
@@ -71,10 +74,17 @@ impl App {
             let message = format!("larger than {MAX_WORKFLOW} bytes; put what is large into documents");
             violations.push("spec.workflow", Reason::TooLarge, message);
         }
+        if let Some(workflow) = &workflow
+            && let Err(mut of_requester) = workflow.check_requester(&requester)
+        {
+            violations.0.append(&mut of_requester.0);
+        }
         let (Some(workflow), Some(rule), true) = (workflow, rule, violations.0.is_empty()) else {
             return Err(violations.into());
         };
         self.documents_exist(&workflow).await?;
-        Ok(Definition { rule, workflow, overlap: spec.overlap, catch_up: spec.catch_up, window })
+        let definition =
+            Definition { rule, workflow, overlap: spec.overlap, catch_up: spec.catch_up, window };
+        Ok((definition, requester))
     }
 }

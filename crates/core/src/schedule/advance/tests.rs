@@ -24,7 +24,7 @@ fn every_minute(overlap: Overlap, catch_up: CatchUp) -> State {
     let rule = Schedule::parse("* * * * *", None).unwrap();
     let window = Duration::from_secs(600);
     let definition = Definition { rule, workflow, overlap, catch_up, window };
-    State::new(definition, at("10:00:30"), false)
+    State::new(definition, at("10:00:30"), false, "ann")
 }
 
 fn quiet(state: &State, now: &str) -> State {
