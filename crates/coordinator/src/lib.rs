@@ -22,7 +22,7 @@ use mahavishnu_process::Threads;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Level, Retention};
+use crate::app::{App, Level, Retention, Terms};
 use crate::driver::{Driver, Histories};
 use crate::measured::Measurements;
 use crate::registry::Workers;
@@ -163,7 +163,8 @@ pub async fn run(
         engine_state_bytes: options.state_bytes,
     };
     let (known, seen) = (workers.clone(), histories.clone());
-    let app = App::new(bus.clone(), seen, registry, known, level, retention, measurements, stop.clone());
+    let app =
+        App::new(bus.clone(), seen, registry, known, Terms { level, retention }, measurements, stop.clone());
     let scheduler = app.scheduler.clone();
     let driver = Driver::new(bus.clone(), histories);
     let retaining = retaining(app.clone());

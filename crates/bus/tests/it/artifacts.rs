@@ -6,10 +6,10 @@ use mahavishnu_core::id::ArtifactId;
 
 use super::*;
 
-/// How many bytes the store holds.
+/// How many messages the store holds.
 async fn stored(nats: &TestNats) -> u64 {
     let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-    raw.get_stream("OBJ_MAHAVISHNU_ARTIFACTS").await.unwrap().get_info().await.unwrap().state.bytes
+    raw.get_stream("OBJ_MAHAVISHNU_ARTIFACTS").await.unwrap().get_info().await.unwrap().state.messages
 }
 
 #[tokio::test]

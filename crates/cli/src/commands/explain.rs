@@ -39,7 +39,7 @@ pub async fn run(context: &Context, id: String) -> anyhow::Result<ExitCode> {
 fn kept(retention: &Retention) -> Vec<String> {
     let long = |duration: Option<&Duration>| {
         let duration = duration.copied().and_then(|duration| std::time::Duration::try_from(duration).ok());
-        duration.map(|duration| humantime::format_duration(duration).to_string())
+        duration.map(words::long)
     };
     let said = |duration| long(duration).unwrap_or_else(|| "a time that it does not say".to_owned());
     let executions = match long(retention.executions.as_ref()) {

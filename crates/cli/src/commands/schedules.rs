@@ -291,6 +291,7 @@ fn show(context: &Context, schedule: &Schedule) {
     let spec = schedule.spec.clone().unwrap_or_default();
     let rule = paint.faint(format!("{} in {}", spec.cron, spec.timezone));
     output::line(format!("{}  {rule}", paint.strong(&schedule.id)));
+    output::line(format!("  when     {}", in_the_way(&spec)));
     if !schedule.requested_by.is_empty() {
         let made = match &schedule.created_by {
             maker if maker == &schedule.requested_by => String::new(),
@@ -311,6 +312,25 @@ fn show(context: &Context, schedule: &Schedule) {
         output::line(format!("  waiting  {}", schedule.queued));
     }
     output::lines(schedule.past.iter().map(|past| format!("  past     {}", became(past, paint))));
+}
+
+/// What happens when something is in the way of a slot.
+fn in_the_way(spec: &ScheduleSpec) -> String {
+    use schedule_spec::{CatchUp, Overlap};
+    let runs = match spec.overlap() {
+        Overlap::Unspecified | Overlap::Skip => "an earlier one runs, it is skipped",
+        Overlap::Queue => "an earlier one runs, it waits",
+        Overlap::Allow => "an earlier one runs, both run",
+        Overlap::CancelPrevious => "an earlier one runs, that is cancelled",
+    };
+    let window = spec.catch_up_window.and_then(|window| window.try_into().ok()).map(words::long);
+    let within = window.map(|window| format!(" within {window}")).unwrap_or_default();
+    let missed = match spec.catch_up() {
+        CatchUp::Skip => "is skipped".to_owned(),
+        CatchUp::Unspecified | CatchUp::Latest => format!("is made up for, the latest{within}"),
+        CatchUp::All => format!("is made up for, all{within}"),
+    };
+    format!("{runs}; what was missed {missed}")
 }
 
 fn became(past: &PastSlot, paint: Paint) -> String {

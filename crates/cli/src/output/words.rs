@@ -159,6 +159,15 @@ pub fn seconds(duration: &Duration) -> String {
     elapsed(std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
+/// A time as settings write it, whole days as days: months differ in length.
+pub fn long(duration: std::time::Duration) -> String {
+    const DAY: u64 = 24 * 3600;
+    match (duration.as_secs() / DAY, duration.as_secs() % DAY, duration.subsec_nanos()) {
+        (days @ 1.., 0, 0) => format!("{days} day{}", if days == 1 { "" } else { "s" }),
+        _ => humantime::format_duration(duration).to_string(),
+    }
+}
+
 /// `0.4 s`, `14 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn elapsed(duration: std::time::Duration) -> String {
     let whole = duration.as_secs();
@@ -270,6 +279,13 @@ mod tests {
             [elapsed(420), elapsed(14_300), elapsed(185_000), elapsed(7_800_000)],
             ["0.4 s", "14 s", "3 min 5 s", "2 h 10 min"]
         );
+    }
+
+    #[test]
+    fn long_times_are_whole_days_where_they_can() {
+        let long = |seconds| long(std::time::Duration::from_secs(seconds));
+        assert_eq!([long(90 * 86_400), long(86_400), long(5)], ["90 days", "1 day", "5s"]);
+        assert_eq!(long(90_000), "1day 1h");
     }
 
     #[test]

@@ -90,10 +90,11 @@ impl App {
     pub async fn delete_artifact(&self, id: &str) -> Result<()> {
         let (artifact, referrers) = self.artifact(id).await?;
         if let Some(one) = referrers.first() {
-            let message = format!(
-                "{one} refers to it, one of {}; it is freed when nothing does: mahavishnu executions delete, or schedules update",
-                referrers.len()
-            );
+            let who = match referrers.len() {
+                1 => format!("{one} refers to it"),
+                many => format!("{one} and {} others refer to it", many - 1),
+            };
+            let message = format!("{who}; it is freed when nothing does any more: {}", freeing(one));
             return Err(Error::Precondition { reason: "ARTIFACT_IN_USE", message });
         }
         let settled = self.settled();
@@ -159,6 +160,14 @@ impl App {
 
     fn settled(&self) -> Duration {
         SETTLED.min(self.retention.artifacts)
+    }
+}
+
+/// How somebody stops referring to artifacts.
+fn freeing(referrer: &Referrer) -> String {
+    match referrer {
+        Referrer::Execution(id) => format!("mahavishnu executions delete {id}"),
+        Referrer::Schedule(id) => format!("mahavishnu schedules update {id}, or delete"),
     }
 }
 

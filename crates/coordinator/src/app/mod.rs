@@ -83,6 +83,15 @@ pub struct Retention {
     pub engine_state_bytes: u64,
 }
 
+/// What a deployment promises.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// What survives.
+    pub level: Level,
+    /// How long.
+    pub retention: Retention,
+}
+
 /// What every use case needs. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -107,12 +116,12 @@ impl App {
         histories: Histories,
         registry: Arc<Registry>,
         workers: Workers,
-        level: Level,
-        retention: Retention,
+        terms: Terms,
         measurements: Measurements,
         draining: CancellationToken,
     ) -> Self {
         let scheduler = Scheduler::new(bus.clone(), histories.clone());
+        let Terms { level, retention } = terms;
         let removed = Arc::default();
         Self {
             scheduler,

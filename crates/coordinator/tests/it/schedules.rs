@@ -319,6 +319,7 @@ async fn calls_that_come_again_change_nothing() {
         spec: Some(other.clone()),
         expected_revision,
         request_id: request_id.into(),
+        requested_by: "ann".into(),
     };
     refused(
         coordinator.schedules().update_schedule(update(1, "")).await,
