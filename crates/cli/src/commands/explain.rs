@@ -51,5 +51,8 @@ pub async fn info(context: &Context) -> anyhow::Result<ExitCode> {
     output::line(format!("coordinator {} at {}", info.version, client.endpoint));
     output::line(format!("nats-server {}, {} of every stream", info.nats_version, info.replicas));
     output::line(format!("durability {level}: can lose {}", info.loss_budget));
+    for pool in &info.pools {
+        output::line(format!("workers of {}: {}", words::pool(pool), words::capacity(pool)));
+    }
     Ok(ExitCode::SUCCESS)
 }
