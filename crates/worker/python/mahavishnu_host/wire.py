@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import framing
@@ -13,6 +13,8 @@ from .api import PROGRESS_KINDS, Link, StageError
 MAX_PROGRESS = 32 * 1024
 #: One shown piece of text, in characters.
 MAX_DELTA = 16 * 1024
+#: Frames that leave together, in bytes.
+TOGETHER = 64 * 1024
 
 
 class Wire(Link):
@@ -23,6 +25,10 @@ class Wire(Link):
         self._writer = writer
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._last_call = 0
+        #: Frames of this turn of the loop, which leave together.
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+        self._after: list[Callable[[], None]] = []
 
     async def receive(self) -> dict[str, Any] | None:
         """The next frame that is not a reply, or None when the worker is gone."""
@@ -40,12 +46,15 @@ class Wire(Link):
         await self._write(framing.encode(frame))
 
     async def close(self) -> None:
-        """Ends the connection after everything sent has left."""
+        """Ends the connection after everything sent has left, then does what was to come after that."""
+        self._leave()
         try:
             self._writer.close()
             await self._writer.wait_closed()
         except ConnectionError:
             pass
+        for work in self._after:
+            await asyncio.to_thread(work)
 
     async def progress(self, kind: str, name: str, data: Mapping[str, Any] | None = None) -> None:
         if kind not in PROGRESS_KINDS:
@@ -60,6 +69,9 @@ class Wire(Link):
         for start in range(0, len(text), MAX_DELTA):
             await self.send({"t": "delta", "source": source, "text": text[start : start + MAX_DELTA]})
 
+    def after(self, work: Callable[[], None]) -> None:
+        self._after.append(work)
+
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         self._last_call += 1
         number = self._last_call
@@ -71,11 +83,22 @@ class Wire(Link):
             self._calls.pop(number, None)
 
     async def _write(self, data: bytes) -> None:
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._leave)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > TOGETHER:  # who never lets the loop turn is held up by `drain`
+            self._leave()
         try:
-            self._writer.write(data)
             await self._writer.drain()
         except ConnectionError:
             pass
+
+    def _leave(self) -> None:
+        if self._unsent:
+            self._writer.write(b"".join(self._unsent))
+            self._unsent.clear()
+            self._unsent_bytes = 0
 
     def _resolve(self, frame: Mapping[str, Any]) -> None:
         answer = self._calls.get(frame.get("id", 0))

@@ -41,7 +41,6 @@ pub struct Supervisor {
 pub struct Live {
     /// Versions of what it runs.
     pub versions: BTreeMap<String, String>,
-    isolation: Isolation,
     opens: mpsc::UnboundedSender<String>,
     waiting: Waiting,
     spare: Mutex<Option<oneshot::Receiver<Connection>>>,
@@ -58,10 +57,8 @@ impl Live {
             Some(spare) => spare,
             None => self.request()?,
         };
-        if self.isolation == Isolation::Process {
-            let next = self.request()?;
-            self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
-        }
+        let next = self.request()?;
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
         match tokio::time::timeout(OPENING, wanted).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(_)) => bail!("the engine host ended before the attempt began"),
@@ -167,7 +164,6 @@ impl Supervisor {
         let (opens, mut opened) = mpsc::unbounded_channel();
         self.state.send_replace(State::Ready(Arc::new(Live {
             versions,
-            isolation: self.options.isolation,
             opens,
             waiting: Arc::clone(waiting),
             spare: Mutex::default(),

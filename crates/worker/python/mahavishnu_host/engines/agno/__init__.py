@@ -27,6 +27,7 @@ from agno.agent import Agent, RunOutput  # noqa: E402
 from agno.models.openai.like import OpenAILike  # noqa: E402
 from agno.run.team import TeamRunOutput  # noqa: E402
 from agno.team import Team, TeamMode  # noqa: E402
+from agno.workflow import Step, StepOutput, Workflow  # noqa: E402
 
 from ...api import Link, Model, StageError, Task  # noqa: E402
 from ...references import resolve  # noqa: E402
@@ -53,6 +54,7 @@ def prewarm() -> None:
     task = Task("warm", "warm", 1, {"agents": ["tester"]}, model=Model("http://127.0.0.1:9/v1", "warm"))
 
     async def warm() -> None:
+        await rehearse()
         agent, _ = await _runnable(task, None)
         agent.model.max_retries = 0
         async for _ in agent.arun("warm", stream=True, stream_events=True):
@@ -63,6 +65,12 @@ def prewarm() -> None:
         asyncio.run(warm())
     finally:
         logging.disable(logging.NOTSET)
+
+
+async def rehearse() -> None:
+    """Runs a step that asks nobody. A process that does so before its task comes has the memory and the threads."""
+    workflow = Workflow(name="warm", steps=[Step(name="warm", executor=lambda _given: StepOutput(content=""))], telemetry=False)
+    await workflow.arun("warm")
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:
