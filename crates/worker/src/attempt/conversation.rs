@@ -1,11 +1,14 @@
 //! The conversation with the host, from the task to the last frame.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::pin;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use mahavishnu_core::execution::{Failure, Question};
 use mahavishnu_proto::worker;
@@ -103,11 +106,13 @@ impl Attempt<'_> {
         match frame {
             FromHost::Progress { kind, name, data } => {
                 talk.progress += 1;
-                if talk.progress <= MAX_PROGRESS {
-                    if let Some(before) = talk.telling.take() {
-                        before.await;
-                    }
-                    talk.telling = Some(Box::pin(self.progressed(kind, name, data)));
+                let told = match talk.progress.cmp(&MAX_PROGRESS) {
+                    Ordering::Less => self.progressed(kind, name, data).boxed(),
+                    Ordering::Equal => self.progress_ends().boxed(),
+                    Ordering::Greater => return Ok(None),
+                };
+                if let Some(before) = talk.telling.replace(told) {
+                    before.await;
                 }
             }
             FromHost::Delta { source, text } => {
@@ -129,7 +134,12 @@ impl Attempt<'_> {
                         return Ok(Some(Outcome::LeaseLost));
                     }
                 };
-                connection.write(&ToHost::Reply { id, result, error }).await?;
+                match connection.write(&ToHost::Reply { id, result, error }).await {
+                    // It ended meanwhile; how is in what it sent before, which is read next.
+                    Err(gone)
+                        if matches!(gone.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+                    written => written?,
+                }
             }
             FromHost::Spans { otlp } => self.relay(otlp),
             FromHost::Paused { approvals, checkpoint } => {
