@@ -54,7 +54,7 @@ impl Site {
     /// The same with a project of its own.
     pub async fn worker_of(&self, name: &str, project: &Path, arguments: &[&str]) -> Running {
         let project = project.to_str().unwrap();
-        let arguments = [&["--project", project], arguments].concat();
+        let arguments = [&["--project", project][..], arguments].concat();
         self.start("langgraph", &self.home, &self.log(name), &arguments, &[]).await
     }
 
