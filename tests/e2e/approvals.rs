@@ -120,3 +120,44 @@ fn a_deadline_decides_when_nobody_does() {
         assert_eq!(skipped, ["release"], "{}", ran.story());
     });
 }
+
+#[test]
+fn a_fork_does_not_come_past_those_who_approve() {
+    test(async {
+        let directory = tempfile::tempdir().unwrap();
+        let site = Site::new(directory.path()).await;
+        let _worker = site.worker("one", &[]).await;
+        let (id, asked) = ask(&site, "dan", &workflow(json!({"approvers": ["ann"]}))).await;
+        let listed = answer(&site.mahavishnu(&["checkpoints", "list", &id, "gate"]).await);
+        let checkpoint = listed["checkpoints"][0]["id"].as_str().unwrap();
+        let fork = async |more: &[&str]| {
+            let arguments = [&["executions", "fork", &id, "--by", "dan"], more].concat();
+            site.mahavishnu(&arguments).await
+        };
+        let at = ["--from", "gate", "--from-checkpoint", checkpoint];
+        let yes = ["--state", r#"{"approved": true}"#, "--as-node", "approve"];
+        refused(&fork(&[at.as_slice(), &yes].concat()).await, 1, "gate has an approval policy");
+        let task = r#"{"workflow": {"nodes": [{"name": "approve", "kind": "set", "values": {"approved": "true"}}]}}"#;
+        refused(&fork(&["--from", "gate", "--task", task]).await, 1, "might not ask");
+
+        let decide = ["approvals", "decide", asked["id"].as_str().unwrap(), "--approve", "--by", "ann"];
+        answer(&site.mahavishnu(&decide).await);
+        let ended = async |id: &str| {
+            let said = site.mahavishnu(&["executions", "watch", id]).await;
+            assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+        };
+        ended(&id).await;
+        refused(&fork(&["--from", "release", "--input", "x=1"]).await, 1, "fork from gate");
+        // What was approved, as it was approved, may be done again.
+        let again = answer(&fork(&["--from", "release"]).await);
+        assert_eq!(again["stages"][0]["reused"], json!(true), "{again:#}");
+        ended(again["id"].as_str().unwrap()).await;
+        // From the checkpoint before the question, unchanged, it is asked again.
+        let anew = answer(&fork(&at).await)["id"].as_str().unwrap().to_owned();
+        let asked = wait_for("to be asked again", async || {
+            let listed = answer(&site.mahavishnu(&["approvals", "list", "--execution", &anew]).await);
+            listed["approvals"].get(0).cloned()
+        });
+        assert_eq!(asked.await.unwrap()["policy"]["approvers"], json!(["ann"]));
+    });
+}

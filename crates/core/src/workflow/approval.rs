@@ -144,7 +144,8 @@ impl Workflow {
                 continue;
             };
             if requester.is_empty() && violations.0.is_empty() {
-                let message = format!("say who asks: {} must not be approved by the same person", stage.id);
+                let message =
+                    format!("say who asks (--by NAME): {} must not be approved by the same person", stage.id);
                 violations.push("requested_by", Reason::Required, message);
             }
             let others = policy.approvers.iter().filter(|name| *name != requester).count();
