@@ -1,7 +1,7 @@
 """What an engine module sees: the task that it runs, the link that it reports on, how it fails or pauses.
 
-An engine module has `NAME`, `PACKAGES`, `prewarm() -> None` and `async run(task, link) -> dict`. `run`
-returns the stage's output, raises `StageError` for a failure that it understands, or `Paused` when people
+An engine module has `NAME`, `PACKAGES`, `prewarm() -> None` and `async run(task, link) -> dict`; it may have
+`async rehearse() -> None`, which an attempt's process runs while it waits for its task. `run` returns the stage's output, raises `StageError` for a failure that it understands, or `Paused` when people
 must decide. Any other exception is reported as `ENGINE_ERROR` with its traceback. Being cancelled means
 `asyncio.CancelledError`: clean up and let it through.
 

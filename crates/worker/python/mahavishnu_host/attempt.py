@@ -32,12 +32,14 @@ class Host:
     socket_path: str
 
 
-async def serve(host: Host, token: str) -> None:
-    """Connects, waits for the task, runs it and reports how it ended."""
+async def serve(host: Host, token: str, rehearses: bool = False) -> None:
+    """Connects, waits for the task, runs it and reports how it ended. A process of its own may rehearse meanwhile."""
     reader, writer = await asyncio.open_unix_connection(host.socket_path)
     wire = Wire(reader, writer)
     try:
         await wire.send({"t": "hello", "token": token, "pid": os.getpid()})
+        if rehearses and (rehearse := getattr(host.engine, "rehearse", None)) is not None:
+            await rehearse()
         await _answer(host, wire)
     except FrameError as error:
         await wire.send(error_frame(StageError("PROTOCOL_ERROR", str(error))))

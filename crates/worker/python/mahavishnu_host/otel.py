@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -43,21 +43,26 @@ _HIDDEN = ("hide_inputs", "hide_outputs", "hide_input_messages", "hide_output_me
 
 
 class OtelTracer(Tracer):
-    """Instruments the engine at once, and makes the provider with the first attempt.
+    """Imports what it needs at once; provider and instrumentation come with the first attempt that is traced.
 
-    A provider's fork hook looks at the machine in threads, so there is none in a process that forks.
-    Instrumentation goes through the global proxy, which finds the provider as soon as it is there.
+    A provider's fork hook looks at the machine in threads and an instrumentation may start one, so there are none in a
+    process that forks. An instrumented engine also works more slowly, recorded or not (LangGraph three times).
     """
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._spans: _Collector | None = None
-        _instrument(engine)
+        self._instrument = _instrumentation(engine)
 
     @contextmanager
     def attempt(self, task: Task) -> Iterator[Any]:
+        if not task.trace:
+            with super().attempt(task) as spans:
+                yield spans
+            return
         if self._spans is None:
             self._spans = _install_provider(self._engine)
+            self._instrument()
         spans = _AttemptSpans(self._engine, self._spans, task)
         try:
             yield spans
@@ -176,15 +181,16 @@ def _without_content(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def _instrument(engine: str) -> None:
+def _instrumentation(engine: str) -> Callable[[], None]:
+    """What instruments the engine, once the provider is there."""
     if engine not in _INSTRUMENTORS:
-        return
+        return lambda: None
     module, name = _INSTRUMENTORS[engine]
     try:
         instrumentor = getattr(import_module(module), name)
         from openinference.instrumentation import TraceConfig
     except ImportError:
-        return  # the run span stands without it
+        return lambda: None  # the run span stands without it
     known = TraceConfig.__dataclass_fields__
     config = TraceConfig(**{hidden: True for hidden in _HIDDEN if hidden in known})
-    instrumentor().instrument(config=config)
+    return lambda: instrumentor().instrument(config=config)

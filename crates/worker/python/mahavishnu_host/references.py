@@ -16,6 +16,9 @@ from typing import Any
 
 from .api import StageError
 
+#: Modules by project and place, with the path that led inside and the file that it led to.
+_loaded: dict[tuple[str, str], tuple[Path, tuple[int, ...], ModuleType]] = {}
+
 
 def resolve(reference: Any, project: str, field: str) -> Any:
     """The object that `reference` names. `field` is where it stands in the task, for the failure."""
@@ -25,22 +28,46 @@ def resolve(reference: Any, project: str, field: str) -> Any:
     return _attribute(load(place, project, field), attribute, reference, field)
 
 
+def is_loaded(reference: Any, project: str) -> bool:
+    """Whether `resolve` finds the module in memory, and so needs no thread of its own."""
+    return isinstance(reference, str) and _known(reference.partition(":")[0], project) is not None
+
+
 def load(place: str, project: str, field: str) -> ModuleType:
-    """The module that `path.py` or `pkg.mod` means."""
+    """The module that `path.py` or `pkg.mod` means. A `path.py` that has changed is imported again."""
+    if (known := _known(place, project)) is not None:
+        return known
     root = Path(project).resolve()
-    file = _locate(place, root, field)
+    path = _locate(place, root, field)
+    stamp = _stamp(path)
     try:
-        module = _load_file(file, root) if place.endswith(".py") else _load_module(place, root)
+        module = _load_file(path.resolve(), root) if place.endswith(".py") else _load_module(place, root)
     except Exception as error:
         message = f"{place} cannot be imported: {type(error).__name__}: {error}"
         raise StageError("REFERENCE_FAILED", message, field=field) from error
     if not place.endswith(".py") and not _is_inside(module, root):
         raise StageError("REFERENCE_OUTSIDE", f"{place} names a module outside the project", field=field)
+    if stamp is not None:
+        _loaded[place, project] = path, stamp, module
     return module
 
 
+def _known(place: str, project: str) -> ModuleType | None:
+    """The module, if its path still leads to the file that was found to be inside, unchanged."""
+    path, stamp, module = _loaded.get((place, project), (None, None, None))
+    return module if path is not None and _stamp(path) == stamp else None
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def _locate(place: str, root: Path, field: str) -> Path:
-    """The file that `place` means; it exists and lies in the project."""
+    """The path that `place` means; it leads to a file in the project."""
     if "\0" in place or not place:
         raise StageError("REFERENCE_INVALID", f"{place!r} names no file", field=field)
     if place.endswith(".py"):
@@ -55,7 +82,7 @@ def _locate(place: str, root: Path, field: str) -> Path:
         if not file.is_relative_to(root):
             raise StageError("REFERENCE_OUTSIDE", f"{place} is outside the project directory", field=field)
         if file.is_file():
-            return file
+            return candidate
     raise StageError("REFERENCE_NOT_FOUND", f"{place} is not in the project directory", field=field)
 
 

@@ -121,7 +121,7 @@ def run_attempt(host: Host, token: str) -> None:
     """Runs one attempt on a loop of its own. Leaves the loop as it is: the process ends after this."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    run_to_end(loop, loop.create_task(serve(host, token)))
+    run_to_end(loop, loop.create_task(serve(host, token, rehearses=True)))
 
 
 def run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:

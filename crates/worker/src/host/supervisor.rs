@@ -58,10 +58,8 @@ impl Live {
             Some(spare) => spare,
             None => self.request()?,
         };
-        if self.isolation == Isolation::Process {
-            let next = self.request()?;
-            self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
-        }
+        let next = self.request()?;
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
         match tokio::time::timeout(OPENING, wanted).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(_)) => bail!("the engine host ended before the attempt began"),

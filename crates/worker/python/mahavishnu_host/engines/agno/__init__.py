@@ -48,19 +48,21 @@ MAX_TOOL_CALLS = 8
 
 
 def prewarm() -> None:
-    """Runs an agent against a port where nobody listens: its failure has gone through all paths."""
+    """Imports all that a run needs, by one of them."""
     failure.install()
-    task = Task("warm", "warm", 1, {"agents": ["tester"]}, model=Model("http://127.0.0.1:9/v1", "warm"))
+    asyncio.run(rehearse())
 
-    async def warm() -> None:
+
+async def rehearse() -> None:
+    """Runs an agent against a port where nobody listens: its failure has gone through all paths. A process that does so before
+    its task comes has the memory and the threads."""
+    task = Task("warm", "warm", 1, {"agents": ["tester"]}, model=Model("http://127.0.0.1:9/v1", "warm"))
+    logging.disable(logging.CRITICAL)  # nobody should read of a failure that was meant
+    try:
         agent, _ = await _runnable(task, None)
         agent.model.max_retries = 0
         async for _ in agent.arun("warm", stream=True, stream_events=True):
             pass
-
-    logging.disable(logging.CRITICAL)  # nobody should read of a failure that was meant
-    try:
-        asyncio.run(warm())
     finally:
         logging.disable(logging.NOTSET)
 

@@ -34,8 +34,14 @@ _MODES = ["tasks", "messages", "custom"]
 
 
 def prewarm() -> None:
-    """Runs a small graph to its interrupt, so that a child finds all paths imported."""
+    """Imports all that a run needs, by one of them."""
     context.install()
+    asyncio.run(rehearse())
+    nodes.chat_model(Model("http://127.0.0.1:1/v1", "warm"), 1)
+
+
+async def rehearse() -> None:
+    """Runs a small graph to its interrupt. A process that does so before its task comes has the memory and the threads."""
 
     class Quiet(Link):
         def __init__(self) -> None:
@@ -53,15 +59,11 @@ def prewarm() -> None:
                 return {"body": self.bodies[params["position"] - 1]}
             return {"entries": []} if method == "checkpoints_open" else None
 
-    async def warm() -> None:
-        spec: dict[str, Any] = {"nodes": [{"name": "warm", "kind": "set", "values": {"x": "1"}}, "approve"]}
-        try:
-            await run(Task("warm", "warm", 1, {"workflow": spec}), Quiet())
-        except Paused:
-            pass
-
-    asyncio.run(warm())
-    nodes.chat_model(Model("http://127.0.0.1:1/v1", "warm"), 1)
+    spec: dict[str, Any] = {"nodes": [{"name": "warm", "kind": "set", "values": {"x": "1"}}, "approve"]}
+    try:
+        await run(Task("warm", "warm", 1, {"workflow": spec}), Quiet())
+    except Paused:
+        pass
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class _Session:
         self._link = link
         thread = f"{task.execution}:{task.stage}"
         self._saver = Saver(link, thread, self._counted)
-        self._usage = UsageMetadataCallbackHandler()
+        self._usage = _Usage()
         self._began: dict[str, float] = {}
         self._path: list[str] = []
         #: What earlier processes had counted.
@@ -227,6 +229,13 @@ class _Session:
             tokens["input"] += usage["input_tokens"]
             tokens["output"] += usage["output_tokens"]
         return {"path": list(self._path), "model": model, "tokens": tokens}
+
+
+class _Usage(UsageMetadataCallbackHandler):
+    """Asked at the ends of model calls only, and on the loop: LangChain would send each event of each node to a thread."""
+
+    run_inline = True
+    ignore_agent = ignore_chain = ignore_retriever = ignore_retry = ignore_custom_event = True
 
 
 def _approval(node: str, interrupt: Any) -> Approval:

@@ -4,6 +4,9 @@ The store is a log of records that belongs to the stage and is fenced by attempt
 another has superseded cannot write, and its attempt ends. This module keeps the log's index and reads bodies when
 they are asked for.
 
+Before a node starts, what the nodes before it did is stored, and before the stage ends, everything. What does not decide this
+is on its way while the graph goes on: records are sent in order, so none is there without those before it.
+
 The newest checkpoint is the one that was written last, not the one with the largest id: ids tell the time of the
 machine that made them, and the machines that work on a stage one after the other have different clocks.
 """
@@ -70,6 +73,10 @@ class Saver(BaseCheckpointSaver[int]):
         # Clones with another serialiser share these.
         self._checkpoints: dict[Place, dict[str, Record]] = {}
         self._writes: dict[tuple[str, str, str], list[Record]] = {}
+        #: Saves that are on their way, and
+        self._saving: set[asyncio.Task[None]] = set()
+        #: the body of the last checkpoint, which is often asked for next, by its position.
+        self._last: dict[int, bytes] = {}
 
     async def open(self) -> None:
         """Claims the stage's checkpoints and learns which there are."""
@@ -94,7 +101,9 @@ class Saver(BaseCheckpointSaver[int]):
         view = _view(checkpoint, metadata) | self._notes()
         parent = get_checkpoint_id(config) or ""
         record = Record(0, thread, namespace, checkpoint["id"], parent, view=view)
-        await self._save(record, body, _values(checkpoint))
+        saving = self._save(record, body, _values(checkpoint))
+        if metadata.get("step", 0) > 0 and view["next"]:
+            await saving  # the next nodes wait for what others have done, not for what follows from the input
         await self._bound()
         return self._config(thread, namespace, checkpoint["id"])
 
@@ -108,6 +117,7 @@ class Saver(BaseCheckpointSaver[int]):
         await self._save(Record(0, thread, namespace, str(get_checkpoint_id(config)), task=task_id, view=view), body)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        await self.saved()
         known = self._checkpoints.get(self._place(config), {})
         wanted = get_checkpoint_id(config)
         record = known.get(wanted) if wanted else next(reversed(known.values()), None)
@@ -121,6 +131,7 @@ class Saver(BaseCheckpointSaver[int]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
+        await self.saved()
         wanted = get_checkpoint_id(config) if config else None
         earlier = get_checkpoint_id(before) if before else None
         for record in self._listed(config):
@@ -135,10 +146,12 @@ class Saver(BaseCheckpointSaver[int]):
             yield entry
 
     async def adelete_thread(self, thread_id: str) -> None:
+        await self.saved()
         thread = self._stored(thread_id)
         await self._delete([record for record in self._records() if record.thread == thread])
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        await self.saved()
         wanted = set(run_ids)
         checkpoints = [record for known in self._checkpoints.values() for record in known.values()]
         for record in checkpoints if wanted else ():
@@ -146,6 +159,7 @@ class Saver(BaseCheckpointSaver[int]):
                 await self._delete(self._with_writes(record))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        await self.saved()
         source, target = self._stored(source_thread_id), self._stored(target_thread_id)
         for record in sorted(self._records(), key=lambda record: record.position):
             if record.thread == source:
@@ -155,6 +169,7 @@ class Saver(BaseCheckpointSaver[int]):
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         if strategy not in ("keep_latest", "delete"):
             raise ValueError(f"unknown strategy {strategy!r}: keep_latest or delete")
+        await self.saved()
         for thread_id in thread_ids:
             if strategy == "delete":
                 await self.adelete_thread(thread_id)
@@ -220,7 +235,25 @@ class Saver(BaseCheckpointSaver[int]):
 
     # The log and its index.
 
-    async def _save(self, record: Record, body: bytes, values: Mapping[str, Any] | None = None) -> None:
+    async def saved(self) -> None:
+        """Waits until all that was given to this saver is stored, and raises what was not."""
+        if self._saving:
+            for saving in (await asyncio.wait(self._saving))[0]:
+                saving.result()
+
+    def _save(self, record: Record, body: bytes, values: Mapping[str, Any] | None = None) -> asyncio.Task[None]:
+        """Stores a record after those before it."""
+        saving = self._loop.create_task(self._store(record, body, values))
+        saving.add_done_callback(self._settled)
+        self._saving.add(saving)
+        return saving
+
+    def _settled(self, saving: asyncio.Task[None]) -> None:
+        if saving.cancelled() or saving.exception() is None:  # a failure stays, for `saved`
+            self._saving.discard(saving)
+
+    async def _store(self, record: Record, body: bytes, values: Mapping[str, Any] | None) -> None:
+        # Up to the sending nothing is awaited, so tasks send in the order in which they were made.
         frame = {
             "values": values,
             "thread": record.thread,
@@ -233,6 +266,8 @@ class Saver(BaseCheckpointSaver[int]):
         }
         answer = await self._link.call("checkpoints_save", frame)
         self._add(Record(**vars(record) | {"position": answer["position"]}))
+        if not record.task:
+            self._last = {answer["position"]: body}
 
     def _add(self, record: Record) -> None:
         if record.task:
@@ -255,6 +290,7 @@ class Saver(BaseCheckpointSaver[int]):
         """Keeps the log small: of long runs the oldest checkpoints go, then the graphs inside that ended long ago."""
         if sum(1 for _ in self._records()) <= MAX_RECORDS:
             return
+        await self.saved()
         await self._delete([record for place in self._checkpoints for record in self._older(place, KEPT)])
         inner = [(next(reversed(known.values())).position, place) for place, known in self._checkpoints.items() if known and place[1]]
         for _, place in sorted(inner)[: len(inner) // 2]:
@@ -317,9 +353,12 @@ class Saver(BaseCheckpointSaver[int]):
         )
 
     async def _body(self, record: Record) -> Any:
-        answer = await self._link.call("checkpoints_read", {"position": record.position})
+        body = self._last.get(record.position)
+        if body is None:
+            answer = await self._link.call("checkpoints_read", {"position": record.position})
+            body = base64.b64decode(answer["body"])
         try:
-            kind, _, data = base64.b64decode(answer["body"]).partition(b"\0")
+            kind, _, data = body.partition(b"\0")
             return self.serde.loads_typed((kind.decode("ascii"), data))
         except Exception as error:  # whatever a class of the user's raises when it is made again
             raise StageError("CHECKPOINT_UNREADABLE", f"a checkpoint cannot be read: {error}") from error

@@ -7,6 +7,7 @@ Task forms, each with an optional `model`: `{"type": "document_analysis", "docs"
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -30,17 +31,27 @@ def prewarm() -> None:
     from llama_index.core.llms import ChatMessage  # noqa: F401
     from llama_index.llms.openai_like import OpenAILike  # noqa: F401
 
-    from . import analysis, rag, reference  # noqa: F401
+    from . import analysis, rag, reference, rehearsal  # noqa: F401
     from .answer import answer
     from .documents import Document
     from .embedding import embed
     from .retrieval import passages, search
 
+    reference.prepare()
     tqdm.tqdm.monitor_interval = 0  # its thread would be in the way of forking
     nodes = passages(Document("warm", ["The first passage is about rivers.", "The second passage is about tides."]))
     for node, vector in zip(nodes, embed([node.get_content() for node in nodes])):
         node.embedding = vector.tolist()
     answer("What is about tides?", search(nodes, "What is about tides?", 2))
+    asyncio.run(rehearse())
+
+
+async def rehearse() -> None:
+    """Runs a small workflow. A process that does so before its task comes has the memory and the threads."""
+    from . import rehearsal
+
+    await asyncio.to_thread(int)
+    await rehearsal.rehearse()
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from ... import references
-from ...api import Approval, Link, Paused, StageError, Task
+from ...api import Approval, Link, Model, Paused, StageError, Task
 from .inputs import query, top_k
 from .model import llm, name
 from .text import MAX_PASSAGE, shorten
@@ -80,18 +80,39 @@ async def run_workflow(task: Task, link: Link) -> dict[str, Any]:
 
 async def _object(task: Task, field: str) -> Any:
     """What the reference names; a factory without parameters is called."""
+    _give_model(task)
+    reference = task.task[field]
+    if references.is_loaded(reference, task.project):
+        value = references.resolve(reference, task.project, field)
+    else:
+        value = await asyncio.to_thread(references.resolve, reference, task.project, field)
+    if inspect.isfunction(value):
+        value = await value() if inspect.iscoroutinefunction(value) else await asyncio.to_thread(value)
+    return value
+
+
+#: The model that `Settings` has by us, and what it was made from.
+_given: tuple[Model | None, Any] = (None, None)
+
+
+def prepare() -> None:
+    """Gives a user's module something to find in `Settings`; it may set its own."""
     from llama_index.core import Settings
 
     from .embedding import MiniLM
 
-    # Defaults only: the user's module may set its own.
     Settings.embed_model = MiniLM()
-    if task.model is not None:
-        Settings.llm = llm(task)
-    value = await asyncio.to_thread(references.resolve, task.task[field], task.project, field)
-    if inspect.isfunction(value):
-        value = await value() if inspect.iscoroutinefunction(value) else await asyncio.to_thread(value)
-    return value
+
+
+def _give_model(task: Task) -> None:
+    """The stage's model, where no module has set its own. Only when it is another one: to set it takes half a millisecond."""
+    global _given
+    from llama_index.core import Settings
+
+    model, own = _given
+    if task.model is not None and task.model != model and Settings._llm is own:
+        Settings.llm = own = llm(task)
+        _given = task.model, own
 
 
 async def _told(response: Any, link: Link) -> str:

@@ -36,14 +36,14 @@ def prewarm() -> None:
     import prefect.task_engine  # noqa: F401
     import prefect.utilities.visualization  # noqa: F401
 
-    from . import dag, etl, flows, reference, schedule, secrecy  # noqa: F401
+    from . import client, dag, etl, flows, reference, schedule, secrecy  # noqa: F401
     from .tables import Tables
 
     @prefect.flow(name="warm")
     async def warm(sources: list) -> None: ...
 
     warm.validate_parameters({"sources": []})
-    flows.stop_heartbeat()
+    client.prepare()
     with Tables() as tables:
         tables.query("SELECT 1 AS warm")
     # The host freezes its heap after this. At its end DuckDB would report every frozen object as leaked.

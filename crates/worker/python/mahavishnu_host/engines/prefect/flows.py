@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 from prefect import Flow
 from prefect.cache_policies import RunId
-from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.worker import EventsWorker
@@ -28,15 +25,14 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.filesystems import WritableFileSystem
 from prefect.flow_engine import run_flow_async, run_flow_sync
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.results import get_default_result_storage
 from prefect.states import Pending
 from prefect.utilities.urls import url_for
 
 from ...api import Link, StageError, Task
 from ...failures import is_retryable
+from . import client as server
 
-#: Seconds to wait for a server that is just starting.
-SERVER_WAIT = 15.0
 #: Seconds to wait for events and logs that are still on their way to the server.
 FLUSH_WAIT = 5.0
 
@@ -63,57 +59,91 @@ class Outcome:
     flow_run: dict[str, Any]
 
 
+#: Turns Prefect's own place for results into the one of an attempt.
+Keep = Callable[[WritableFileSystem], Awaitable[WritableFileSystem]]
+
+
 async def execute(
-    flow: Flow[..., Any], parameters: dict[str, Any], task: Task, results: WritableFileSystem | None, after: Any = None
+    flow: Flow[..., Any],
+    parameters: dict[str, Any],
+    task: Task,
+    results: WritableFileSystem | Keep,
+    began: Callable[[str], None] = lambda _flow_run: None,
 ) -> Outcome:
-    """The flow's result. `results` is where it keeps those of its tasks, unless they say otherwise. `after` is called with the id of the flow run before the flow starts."""
-    with _unavailable():
-        stop_heartbeat()
-        api_url()  # before there is a client: that one would start a server
-        async with get_client() as client:
-            await _wait_for_server(client)
-            tags = ["mahavishnu", f"execution:{task.execution}", f"stage:{task.stage}"]
-            flow_run = await _earlier(client, tags) if task.attempt > 1 or task.delivery > 1 else None
-            if flow_run is None:
-                name = f"{task.stage}-{task.attempt}"
-                flow_run = await client.create_flow_run(
-                    flow, parameters=parameters, name=name, tags=tags, state=Pending()
-                )
-        if after is not None:
-            await after(flow_run.id)
-        if flow.result_storage is None:
-            flow = copy.copy(flow)  # the user's own is not ours to change
-            flow.result_storage = results
-        _RUNS[str(flow_run.id)] = f"{task.execution}:{task.stage}"
+    """The flow's result. `results` is where it keeps those of its tasks, unless it says otherwise. `began` is called with the
+    id of the flow run before the flow starts, in a thread."""
+    with server.unavailable(), server.settings():
+        run = _Run(flow, parameters, task, results, began)
         try:
             if flow.isasync:
-                value = await run_flow_async(flow, flow_run=flow_run, parameters=parameters)
+                await asyncio.to_thread(server.connected, run.begin, lambda: None)
+                value = await run_flow_async(run.flow, flow_run=run.flow_run, parameters=parameters)
             else:
-                value = await asyncio.to_thread(run_flow_sync, flow, flow_run, parameters)
+                value = await asyncio.to_thread(server.connected, run.begin, run.go_on)
+        except StageError as error:
+            # The one that a task raised, without the frames of Prefect around it.
+            raise StageError(error.reason, error.message, error.retryable, error.field) from error
         except Exception as error:
+            if run.flow_run is None:
+                raise
             raise _failure(error) from error
         finally:
-            _RUNS.pop(str(flow_run.id), None)
+            run.given_up.set()
+            _RUNS.pop(run.id, None)
             await _flush()
-    return Outcome(value, {"id": str(flow_run.id), "name": flow_run.name, "url": url_for(flow_run)})
+    return Outcome(value, {"id": run.id, "name": run.flow_run.name, "url": url_for(run.flow_run)})
 
 
-async def _earlier(client: PrefectClient, tags: list[str]) -> Any:
+class _Run:
+    """One run of a flow, in the flow run of the stage."""
+
+    def __init__(
+        self, flow: Flow[..., Any], parameters: dict[str, Any], task: Task, results: Any, began: Callable[[str], None]
+    ) -> None:
+        self.flow, self.flow_run, self.given_up = flow, None, threading.Event()
+        self._parameters, self._task, self._results, self._began = parameters, task, results, began
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def id(self) -> str:
+        return str(getattr(self.flow_run, "id", ""))
+
+    def begin(self, client: Any) -> None:
+        """Has a flow run, and a flow that keeps its results where they belong."""
+        task = self._task
+        tags = ["mahavishnu", f"execution:{task.execution}", f"stage:{task.stage}"]
+        flow_run = _earlier(client, tags) if task.attempt > 1 or task.delivery > 1 else None
+        if flow_run is None:
+            name = f"{task.stage}-{task.attempt}"
+            flow_run = client.create_flow_run(self.flow, parameters=self._parameters, name=name, tags=tags, state=Pending())
+        if self.flow.result_storage is None:
+            self.flow = copy.copy(self.flow)  # the user's own is not ours to change
+            self.flow.result_storage = self._storage()
+        self.flow_run = flow_run
+        _RUNS[self.id] = f"{task.execution}:{task.stage}"
+        self._began(self.id)
+
+    def go_on(self) -> Any:
+        """Runs a flow that is not async, unless nobody waits for it any more."""
+        if self.given_up.is_set():
+            raise asyncio.CancelledError
+        return run_flow_sync(self.flow, self.flow_run, self._parameters)
+
+    def _storage(self) -> WritableFileSystem:
+        if not callable(self._results):
+            return self._results
+        keeping = self._results(get_default_result_storage(_sync=True))
+        return asyncio.run_coroutine_threadsafe(keeping, self._loop).result()
+
+
+def _earlier(client: Any, tags: list[str]) -> Any:
     """The flow run in which an attempt before this one stood, ready to go on; `None` when there is none."""
     wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=tags))
-    found = await client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
+    found = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
     if not found:
         return None
-    await client.set_flow_run_state(found[0].id, Pending(), force=True)
-    return await client.read_flow_run(found[0].id)
-
-
-def stop_heartbeat() -> None:
-    """Switches Prefect's heartbeat off for this process: its thread sleeps for a second and is waited for, so a
-    flow of 0.1 s would take 1.1 s. The worker watches the attempt instead."""
-    if PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is not None:
-        # Entered for good: building the settings takes 0.2 s.
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}).__enter__()
+    client.set_flow_run_state(found[0].id, Pending(), force=True)
+    return client.read_flow_run(found[0].id)
 
 
 def report(link: Link) -> dict[str, list[Any]]:
@@ -128,38 +158,8 @@ def report(link: Link) -> dict[str, list[Any]]:
     return {"on_running": [tell], "on_completion": [tell], "on_failure": [tell]}
 
 
-def api_url() -> str:
-    url = PREFECT_API_URL.value()
-    if not url:
-        message = "no Prefect server is configured: PREFECT_API_URL is not set in the engine host's environment"
-        raise StageError("PREFECT_UNAVAILABLE", message, retryable=True)
-    return url
-
-
-async def _wait_for_server(client: PrefectClient) -> None:
-    url = api_url()
-    end = time.monotonic() + SERVER_WAIT
-    while (error := await client.api_healthcheck()) is not None:
-        if time.monotonic() > end:
-            message = f"the Prefect server at {url} does not answer: {type(error).__name__}: {error}"
-            raise StageError("PREFECT_UNAVAILABLE", message, retryable=True) from error
-        await asyncio.sleep(0.2)
-
-
-@contextmanager
-def _unavailable() -> Iterator[None]:
-    """A server that went away between two calls."""
-    try:
-        yield
-    except (httpx.TransportError, PrefectHTTPStatusError) as error:
-        raise StageError("PREFECT_UNAVAILABLE", f"the Prefect server failed: {error}", retryable=True) from error
-
-
 def _failure(error: Exception) -> Exception:
     """What the flow raised, as a failure of the stage."""
-    if isinstance(error, StageError):
-        # The one that the task raised, without the frames of Prefect around it.
-        return StageError(error.reason, error.message, error.retryable, error.field)
     if isinstance(error, PrefectHTTPStatusError):
         return error
     if isinstance(error, RuntimeError) and "Failed to reach API" in str(error):
