@@ -44,6 +44,11 @@ pub struct Turn {
     pub delivery: u32,
 }
 
+impl Turn {
+    /// The first one.
+    const FIRST: Self = Self { attempt: 1, resume: 0, delivery: 1 };
+}
+
 /// A checkpoint, or what a task of the engine wrote after it, without its body.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -102,8 +107,13 @@ impl Bus {
     pub async fn claim_checkpoints(&self, id: &ExecutionId, origin: &Origin) -> Result<Checkpoints> {
         let subject = subjects::checkpoints(id, &origin.stage);
         let ours = Turn { attempt: origin.attempt, resume: origin.resume, delivery: origin.delivery };
+        // Most stages begin with their first delivery, and then there is nothing to read: whoever writes first knows it.
+        let mut empty = (ours == Turn::FIRST).then(Log::default);
         loop {
-            let Log { last, turn, entries } = self.read_checkpoints(&subject).await?;
+            let Log { last, turn, entries } = match empty.take() {
+                Some(log) => log,
+                None => self.read_checkpoints(&subject).await?,
+            };
             if turn > ours {
                 return Err(Error::Superseded);
             }

@@ -12,5 +12,7 @@ pub const ENGINE: Engine = Engine {
         directory: "prefect",
         variable: "PREFECT_API_URL",
         home: "PREFECT_HOME",
+        // It is of the client's own version, so no attempt need ask for it.
+        own: &[("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")],
     }),
 };

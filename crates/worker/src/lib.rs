@@ -253,6 +253,8 @@ async fn start(
     let program = sidecar::Program { python: &python, sources: &sources, state: provision.state() };
     let sidecar = sidecar::start(engine.sidecar.as_ref(), &program).await?;
     let mut environment: Vec<_> = sidecar.iter().map(|running| running.variable.clone()).collect();
+    let own = sidecar.iter().flat_map(|running| running.own);
+    environment.extend(own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     environment.extend(
         engine.sidecar.map(|sidecar| (sidecar.home.to_owned(), data.join("home").display().to_string())),
     );

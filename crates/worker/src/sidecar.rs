@@ -24,6 +24,8 @@ pub struct Sidecar {
     /// The environment variable that gives the host a private directory for its client's own files, so that
     /// it does not touch the user's.
     pub home: &'static str,
+    /// Further environment variables for the host when the server is the worker's own.
+    pub own: &'static [(&'static str, &'static str)],
 }
 
 /// What a sidecar is started from.
@@ -35,8 +37,10 @@ pub(crate) struct Program<'a> {
 
 /// A sidecar that answers.
 pub(crate) struct Running {
-    /// The environment variable for the host.
+    /// The environment variable with its address.
     pub variable: (String, String),
+    /// Further environment variables for the host.
+    pub own: &'static [(&'static str, &'static str)],
     child: Option<Child>,
 }
 
@@ -62,7 +66,7 @@ pub(crate) async fn start(
     if let Some((name, url)) =
         std::env::vars().find(|(name, url)| name == sidecar.variable && !url.is_empty())
     {
-        return Ok(Some(Running { variable: (name, url), child: None }));
+        return Ok(Some(Running { variable: (name, url), own: &[], child: None }));
     }
     for n in 1..=DIRECTORIES {
         let directory =
@@ -104,7 +108,8 @@ async fn start_in(
     let ready: Ready =
         serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", sidecar.module))?;
     tracing::info!(url = ready.url, "{} answers", sidecar.module);
-    Ok(Some(Running { variable: (sidecar.variable.to_owned(), ready.url), child: Some(child) }))
+    let variable = (sidecar.variable.to_owned(), ready.url);
+    Ok(Some(Running { variable, own: sidecar.own, child: Some(child) }))
 }
 
 impl Running {

@@ -34,7 +34,8 @@ async def measure(system: str, once, *, times: int = 100, clients: int = 64, sec
                 "system": system,
                 "p50_ms": round(took[len(took) // 2], 2),
                 "p99_ms": round(took[len(took) * 99 // 100], 2),
-                "stages_per_s_64": round(done * STAGES / (end - begin), 1),
+                "clients": clients,
+                "stages_per_s": round(done * STAGES / (end - begin), 1),
             }
         ),
         flush=True,

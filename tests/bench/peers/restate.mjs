@@ -105,7 +105,8 @@ const measure = async (system, handler, times = 100, clients = 64, seconds = 8) 
       system,
       p50_ms: round(took[Math.floor(took.length / 2)]),
       p99_ms: round(took[Math.floor((took.length * 99) / 100)]),
-      stages_per_s_64: round((done * 3 * 1000) / (end - begin)),
+      clients,
+      stages_per_s: round((done * 3 * 1000) / (end - begin)),
     }),
   );
 };

@@ -20,6 +20,7 @@ MAX_FRAME = 64 * 1024 * 1024
 MAX_DEPTH = 100
 
 _LENGTH = struct.Struct(">I")
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 class FrameError(Exception):
@@ -28,11 +29,20 @@ class FrameError(Exception):
 
 def encode(frame: Mapping[str, Any]) -> bytes:
     """One frame, ready to be sent. Raises `FrameError` for a value that no frame can hold."""
-    text = json.dumps(plain(frame), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    body = text.encode("utf-8", "replace")
+    text = _quickly(frame)
+    body = (_JSON.encode(plain(frame)) if text is None else text).encode("utf-8", "replace")
     if len(body) > MAX_FRAME:
         raise FrameError(f"a frame of {len(body)} bytes is over the limit of {MAX_FRAME}")
     return _LENGTH.pack(len(body)) + body
+
+
+def _quickly(frame: Mapping[str, Any]) -> str | None:
+    """The text of a frame that is of JSON's own types already and not deep, as most are."""
+    try:
+        text = _JSON.encode(frame)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return text if text.count("{") + text.count("[") <= MAX_DEPTH else None
 
 
 def plain(value: Any, depth: int = 0) -> Any:

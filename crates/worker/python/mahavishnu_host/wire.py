@@ -13,6 +13,8 @@ from .api import PROGRESS_KINDS, Link, StageError
 MAX_PROGRESS = 32 * 1024
 #: One shown piece of text, in characters.
 MAX_DELTA = 16 * 1024
+#: Frames that leave together, in bytes.
+TOGETHER = 64 * 1024
 
 
 class Wire(Link):
@@ -23,6 +25,9 @@ class Wire(Link):
         self._writer = writer
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._last_call = 0
+        #: Frames of this turn of the loop, which leave together.
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
 
     async def receive(self) -> dict[str, Any] | None:
         """The next frame that is not a reply, or None when the worker is gone."""
@@ -41,6 +46,7 @@ class Wire(Link):
 
     async def close(self) -> None:
         """Ends the connection after everything sent has left."""
+        self._leave()
         try:
             self._writer.close()
             await self._writer.wait_closed()
@@ -71,11 +77,22 @@ class Wire(Link):
             self._calls.pop(number, None)
 
     async def _write(self, data: bytes) -> None:
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._leave)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > TOGETHER:  # who never lets the loop turn is held up by `drain`
+            self._leave()
         try:
-            self._writer.write(data)
             await self._writer.drain()
         except ConnectionError:
             pass
+
+    def _leave(self) -> None:
+        if self._unsent:
+            self._writer.write(b"".join(self._unsent))
+            self._unsent.clear()
+            self._unsent_bytes = 0
 
     def _resolve(self, frame: Mapping[str, Any]) -> None:
         answer = self._calls.get(frame.get("id", 0))

@@ -41,7 +41,6 @@ pub struct Supervisor {
 pub struct Live {
     /// Versions of what it runs.
     pub versions: BTreeMap<String, String>,
-    isolation: Isolation,
     opens: mpsc::UnboundedSender<String>,
     waiting: Waiting,
     spare: Mutex<Option<oneshot::Receiver<Connection>>>,
@@ -165,7 +164,6 @@ impl Supervisor {
         let (opens, mut opened) = mpsc::unbounded_channel();
         self.state.send_replace(State::Ready(Arc::new(Live {
             versions,
-            isolation: self.options.isolation,
             opens,
             waiting: Arc::clone(waiting),
             spare: Mutex::default(),

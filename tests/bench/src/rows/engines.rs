@@ -1,16 +1,19 @@
 //! Real engines: our stage around the smallest object that each can run without a model, against calling the same
-//! object in a warm Python process. (Agno is not here: its agents do nothing without a model.)
+//! object in a warm Python process. What the difference is made of: an execution of one no-op stage, which is all of ours but the
+//! host, and the rest, which is the host.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use mahavishnu_proto::v1;
 use mahavishnu_provision::Environment;
 use mahavishnu_test_support::system::provision;
 use serde_json::{Value, json};
 
 use super::Bench;
-use crate::client::{Client, channel, of, once, workflow};
+use crate::client::{Client, chain, channel, of, once, workflow};
 use crate::report::Target;
 use crate::samples::Samples;
 
@@ -24,7 +27,14 @@ struct Engine {
     most: f64,
 }
 
-const ENGINES: [Engine; 3] = [
+const ENGINES: [Engine; 4] = [
+    Engine {
+        name: "agno",
+        requirements: include_str!("../../../../crates/worker-agno/requirements.lock"),
+        task: || json!({"agent": "flow.py:workflow", "task": "add"}),
+        times: 100,
+        most: 10.0,
+    },
     Engine {
         name: "langgraph",
         requirements: include_str!("../../../../crates/worker-langgraph/requirements.lock"),
@@ -43,54 +53,78 @@ const ENGINES: [Engine; 3] = [
         name: "prefect",
         requirements: include_str!("../../../../crates/worker-prefect/requirements.lock"),
         task: || json!({"flow": "flows.py:add", "parameters": {"n": 1}}),
-        times: 10,
+        times: 30,
         most: 200.0,
     },
 ];
+
+/// Executions before those that count.
+const WARM: usize = 3;
 
 /// The row.
 pub async fn measure(bench: &mut Bench) -> Result<()> {
     let nats = bench.nats.url();
     let coordinator = bench.parts.coordinator(&nats, bench.mode, "127.0.0.1:0").await?;
     let mut client = Client::new(channel(&coordinator.endpoint()?).await?);
+    let noop = {
+        let _worker = bench.parts.worker(&nats, "noop", &[]).await?;
+        executions(&mut client, &chain(1), 200).await?.p50()
+    };
+    bench.report.tell("engines", "no-op, execution of one stage, p50", noop, "ms");
     for engine in &ENGINES {
-        let mut direct = None;
         for (isolation, most) in [("shared", 1.5), ("process", 15.0)] {
             let worker = bench.parts.worker(&nats, engine.name, &["--isolation", isolation]).await?;
-            if direct.is_none() {
-                let sidecar = worker.said.get("sidecar").and_then(Value::as_str).map(str::to_owned);
-                direct = Some(directly(engine, sidecar).await?);
-                let cold = worker.start.as_secs_f64() * 1e3;
-                bench.report.tell("engines", &format!("{}, worker start to ready", engine.name), cold, "ms");
-            }
-            let direct = direct.as_ref().map_or(f64::NAN, Samples::p50);
             let one = workflow([of(engine.name, (engine.task)())]);
-            let mut times = Vec::new();
-            for n in 0..engine.times + 3 {
-                let took = once(&mut client, &one).await.context(engine.name)?;
-                times.extend(Some(took.whole).filter(|_| n >= 3));
-            }
-            let stage = Samples::new(times).p50();
-            let report = &mut bench.report;
+            let first = once(&mut client, &one).await.context(engine.name)?.whole;
+            let sidecar = worker.said.get("sidecar").and_then(Value::as_str).map(str::to_owned);
+            let direct = directly(engine, sidecar).await?;
+            let called = direct.called.p50();
+            let stage = executions(&mut client, &one, engine.times).await.context(engine.name)?.p50();
+
             let name = |what: &str| format!("{}, {isolation}: {what}", engine.name);
+            let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+            let report = &mut bench.report;
+            report.tell("engines", &name("cold, start until ready"), milliseconds(worker.start), "ms");
+            report.tell("engines", &name("cold, first stage after that"), milliseconds(first), "ms");
+            report.tell("engines", &name("direct call, p50"), called, "ms");
+            if let Some(kept) = direct.kept {
+                let kept = kept.p50();
+                report.tell(
+                    "engines",
+                    &name("direct call that keeps checkpoints in memory, p50"),
+                    kept,
+                    "ms",
+                );
+            }
             let limit = (isolation == "process").then_some(Target::AtMost(engine.most));
             report.add("engines", &name("execution of one stage, p50"), stage, "ms", limit);
-            report.add(
-                "engines",
-                &name("beyond the direct call"),
-                stage - direct,
-                "ms",
-                Some(Target::AtMost(most)),
-            );
+            let most = Some(Target::AtMost(most));
+            report.add("engines", &name("beyond the direct call"), stage - called, "ms", most);
+            report.tell("engines", &name("of that the engine host"), stage - called - noop, "ms");
         }
-        let direct = direct.as_ref().map_or(f64::NAN, Samples::p50);
-        bench.report.tell("engines", &format!("{}, direct call, p50", engine.name), direct, "ms");
     }
     Ok(())
 }
 
+/// So many executions, one after the other.
+async fn executions(client: &mut Client, workflow: &v1::Workflow, times: usize) -> Result<Samples> {
+    let mut took = Vec::new();
+    for n in 0..times + WARM {
+        let one = once(client, workflow).await?;
+        took.extend(Some(one.whole).filter(|_| n >= WARM));
+    }
+    Ok(Samples::new(took))
+}
+
+/// Calls of the object without us.
+struct Direct {
+    called: Samples,
+    /// The same, with the engine's own checkpoints in memory; of an engine that has such.
+    kept: Option<Samples>,
+}
+
 /// Calls the object in a Python process of its own.
-async fn directly(engine: &Engine, sidecar: Option<String>) -> Result<Samples> {
+async fn directly(engine: &Engine, sidecar: Option<String>) -> Result<Direct> {
     let environment = Environment::new(engine.name, engine.requirements);
     let python = provision()?.environment(&environment).await?;
     let mut command = tokio::process::Command::new(python);
@@ -101,6 +135,10 @@ async fn directly(engine: &Engine, sidecar: Option<String>) -> Result<Samples> {
     }
     let output = command.env("PREFECT_LOGGING_LEVEL", "ERROR").output().await?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let times: Vec<f64> = serde_json::from_slice(&output.stdout).context(said)?;
-    Ok(Samples::new(times.into_iter().map(|time| Duration::from_secs_f64(time / 1e3))))
+    let times: BTreeMap<String, Vec<f64>> = serde_json::from_slice(&output.stdout).context(said)?;
+    let samples = |name: &str| {
+        let times = times.get(name)?.iter();
+        Some(Samples::new(times.map(|time| Duration::from_secs_f64(time / 1e3))))
+    };
+    Ok(Direct { called: samples("called").context("no times")?, kept: samples("kept") })
 }
