@@ -8,6 +8,7 @@ one is a real flow run on the Prefect server of `PREFECT_API_URL`, which is read
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import gc
 import os
@@ -35,6 +36,7 @@ def prewarm() -> None:
     import prefect
     import prefect.task_engine  # noqa: F401
     import prefect.utilities.visualization  # noqa: F401
+    import rich._emoji_codes  # noqa: F401
 
     from . import client, dag, etl, flows, reference, schedule, secrecy  # noqa: F401
     from .tables import Tables
@@ -48,6 +50,14 @@ def prewarm() -> None:
         tables.query("SELECT 1 AS warm")
     # The host freezes its heap after this. At its end DuckDB would report every frozen object as leaked.
     atexit.register(gc.unfreeze)
+
+
+async def rehearse() -> None:
+    """Asks the server whether it is there. A process that does so before its task comes has the memory and the threads; a flow
+    would be one that people see."""
+    from . import client
+
+    await asyncio.to_thread(client.rehearse)
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:

@@ -49,6 +49,14 @@ def prepare() -> None:
             orchestration.get_client(sync_client=True)
 
 
+def rehearse() -> None:
+    """Asks the server whether it is there, as a flow would ask it for more."""
+    with settings():
+        if PREFECT_API_URL.value():
+            with orchestration.get_client(sync_client=True) as client:
+                client.api_healthcheck()
+
+
 @contextmanager
 def settings() -> Iterator[None]:
     """Prefect's settings without the heartbeat: its thread sleeps for a second and is waited for, so a flow of 0.1 s would
