@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,6 +173,10 @@ class Link(ABC):
     @abstractmethod
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Asks the worker; see the protocol for what there is to ask. Raises `StageError` when it refuses."""
+
+    def after(self, work: Callable[[], None]) -> None:
+        """Has `work`, such as cleaning up, done in a thread once the last frame has left, so that nobody waits for it."""
+        work()
 
     async def model(self, name: str) -> Model:
         """The model that `name` means, in any form of the worker's own setting. Raises `StageError` when it means none."""

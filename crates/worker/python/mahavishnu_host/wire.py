@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import framing
@@ -28,6 +28,7 @@ class Wire(Link):
         #: Frames of this turn of the loop, which leave together.
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
+        self._after: list[Callable[[], None]] = []
 
     async def receive(self) -> dict[str, Any] | None:
         """The next frame that is not a reply, or None when the worker is gone."""
@@ -45,13 +46,15 @@ class Wire(Link):
         await self._write(framing.encode(frame))
 
     async def close(self) -> None:
-        """Ends the connection after everything sent has left."""
+        """Ends the connection after everything sent has left, then does what was to come after that."""
         self._leave()
         try:
             self._writer.close()
             await self._writer.wait_closed()
         except ConnectionError:
             pass
+        for work in self._after:
+            await asyncio.to_thread(work)
 
     async def progress(self, kind: str, name: str, data: Mapping[str, Any] | None = None) -> None:
         if kind not in PROGRESS_KINDS:
@@ -65,6 +68,9 @@ class Wire(Link):
     async def delta(self, source: str, text: str) -> None:
         for start in range(0, len(text), MAX_DELTA):
             await self.send({"t": "delta", "source": source, "text": text[start : start + MAX_DELTA]})
+
+    def after(self, work: Callable[[], None]) -> None:
+        self._after.append(work)
 
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         self._last_call += 1

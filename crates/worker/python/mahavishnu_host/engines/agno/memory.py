@@ -74,8 +74,10 @@ async def opened(task: Task, link: Link) -> AsyncIterator[Memory]:
         directory = Path(tempfile.mkdtemp(prefix="mahavishnu-agno-"))
         try:
             yield Memory(f"{task.execution}:{task.stage}", directory, False)
-        finally:
+        except BaseException:  # this process may be killed after its last frame
             shutil.rmtree(directory, ignore_errors=True)
+            raise
+        link.after(lambda: shutil.rmtree(directory, ignore_errors=True))
         return
     if not isinstance(name, str) or not name.strip():
         raise StageError("TASK_INVALID", "session must be a name", field="session")
