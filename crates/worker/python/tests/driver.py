@@ -14,7 +14,7 @@ import signal
 import struct
 import tempfile
 import unittest
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,8 @@ class Attempt:
     ) -> None:
         self.connection, self.pid, self.cel, self.stages, self.states = connection, pid, cel, stages, states
         self.models: dict[str, dict[str, Any]] = {}
+        #: Awaited before a call is answered, and with it all that follow.
+        self.hold: Callable[[dict[str, Any]], Awaitable[None]] | None = None
         self.frames: list[dict[str, Any]] = []
         self._arrived: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._reading = asyncio.ensure_future(self._read())
@@ -137,6 +139,8 @@ class Attempt:
                     self._arrived.put_nowait(frame)
                     continue
                 try:
+                    if self.hold is not None:
+                        await self.hold(frame)
                     await self._answer(frame)
                 except ConnectionError:
                     pass  # what has arrived is still read

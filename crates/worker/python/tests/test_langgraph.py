@@ -200,6 +200,30 @@ class Recovery(unittest.IsolatedAsyncioTestCase):
                 self.assertEqual([f["name"] for f in attempt.of("progress")], ["resumed", "hold", "last"])
                 self.assertEqual(attempt.of("progress")[0]["data"]["next"], ["hold"])
 
+    async def test_a_node_starts_when_what_others_did_is_stored_and_the_end_waits_for_all(self):
+        nodes = [{"name": name, "kind": "python", "ref": "misbehave.py:count"} for name in ("first", "second")]
+        # The last checkpoint before the second node, and the very last one.
+        for step, counted, ends in ((1, 1, "first"), (2, 2, "second")):
+            with tempfile.TemporaryDirectory() as directory:
+                file = Path(directory, "counted")
+                reached, go_on = asyncio.Event(), asyncio.Event()
+
+                async def hold(call):
+                    if call["method"] == "checkpoints_save" and call["params"]["view"].get("step") == step:
+                        reached.set()
+                        await go_on.wait()
+
+                async with host("langgraph") as running:
+                    attempt = await running.open()
+                    attempt.hold = hold
+                    await attempt.start(task={"workflow": {"nodes": nodes}, "input": {"file": str(file)}})
+                    await asyncio.wait_for(reached.wait(), 10)
+                    with self.assertRaises(asyncio.TimeoutError):
+                        await asyncio.wait_for(attempt.until(lambda frame: frame["t"] == "done"), 0.3)
+                    self.assertEqual(len(file.read_text()), counted, ends)
+                    go_on.set()
+                    self.assertEqual((await attempt.last())["t"], "done")
+
     async def test_a_failed_attempt_is_tried_again_at_the_node_that_failed(self):
         with tempfile.TemporaryDirectory() as directory:
             given = {"file": os.path.join(directory, "count"), "held": os.path.join(directory, "held")}

@@ -5,6 +5,7 @@ The documents are those of tests/workflows; the words asked for stand in one of 
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import unittest
@@ -145,6 +146,16 @@ class Analysis(Engine):
         ):
             error = await self.error(task=task)
             self.assertEqual((error["field"], error["retryable"]), (field, False), error)
+
+
+class Processes(unittest.IsolatedAsyncioTestCase):
+    async def test_the_host_has_one_thread_so_that_forking_is_safe(self):
+        with tempfile.TemporaryDirectory() as directory:
+            log = Path(directory, "log")
+            async with host("llamaindex", stderr=log) as running:
+                await running.run(**rag("When does the ferry leave?"))
+                self.assertEqual(os.listdir(f"/proc/{running.process.pid}/task"), [str(running.process.pid)])
+            self.assertNotIn("threads", log.read_text())
 
 
 class Retrieval(Engine):

@@ -94,6 +94,20 @@ class References(unittest.TestCase):
                 self.resolve(reference)
             self.assertEqual((caught.exception.reason, caught.exception.field), (reason, "field"), reference)
 
+    def test_a_module_is_imported_once_until_its_path_leads_elsewhere(self):
+        file = self.project / "turn.py"
+        file.write_text("value = object()\nnumber = 1\n")
+        self.assertIs(self.resolve("turn.py:value"), self.resolve("turn.py:value"))
+        self.assertTrue(references.is_loaded("turn.py:value", str(self.project)))
+        file.write_text("number = 22\n")
+        self.assertFalse(references.is_loaded("turn.py:value", str(self.project)))
+        self.assertEqual(self.resolve("turn.py:number"), 22)
+        file.unlink()
+        file.symlink_to(self.project.parent / "outside.py")
+        with self.assertRaises(StageError) as refused:
+            self.resolve("turn.py:value")
+        self.assertEqual(refused.exception.reason, "REFERENCE_OUTSIDE")
+
     def test_a_module_of_the_interpreter_is_not_taken_for_the_projects(self):
         (self.project / "json.py").write_text("value = 1\n")
         with self.assertRaises(StageError) as caught:
