@@ -110,6 +110,7 @@ class _Run:
 
     def begin(self, client: Any) -> None:
         """Has a flow run, and a flow that keeps its results where they belong."""
+        self._check()
         task = self._task
         tags = ["mahavishnu", f"execution:{task.execution}", f"stage:{task.stage}"]
         flow_run = _earlier(client, tags) if task.attempt > 1 or task.delivery > 1 else None
@@ -124,10 +125,14 @@ class _Run:
         self._began(self.id)
 
     def go_on(self) -> Any:
-        """Runs a flow that is not async, unless nobody waits for it any more."""
+        """Runs a flow that is not async."""
+        self._check()
+        return run_flow_sync(self.flow, self.flow_run, self._parameters)
+
+    def _check(self) -> None:
+        """A thread ends here when nobody waits for it any more."""
         if self.given_up.is_set():
             raise asyncio.CancelledError
-        return run_flow_sync(self.flow, self.flow_run, self._parameters)
 
     def _storage(self) -> WritableFileSystem:
         if not callable(self._results):
