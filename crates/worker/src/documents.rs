@@ -13,19 +13,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
-/// Documents by name, and the directory that is removed with this.
+/// Documents by name, and the directory of those that were fetched, which is removed with this.
 pub struct Staged {
     /// Name as in `docs` to readable file.
     pub paths: BTreeMap<String, PathBuf>,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 /// Stages the documents of one task.
 pub async fn stage(bus: &Bus, task: &Task, project: &Path) -> Result<Staged, Failure> {
-    let directory = tempfile::Builder::new()
-        .prefix("mahavishnu-docs-")
-        .tempdir()
-        .map_err(|error| Failure::retryable("NO_SPACE", format!("no temporary directory: {error}")))?;
+    // Most tasks have none, and to make and remove one takes a millisecond.
+    let mut directory = None;
     let mut paths = BTreeMap::new();
     let named = match task.task.get("docs") {
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
@@ -37,12 +35,23 @@ pub async fn stage(bus: &Bus, task: &Task, project: &Path) -> Result<Staged, Fai
             failure
         };
         let path = match artifact(task, name) {
-            Some(id) => fetch(bus, &id, &directory, n, name).await.map_err(at_fault)?,
+            Some(id) => {
+                let directory = match &mut directory {
+                    Some(directory) => &*directory,
+                    none => none.insert(temporary()?),
+                };
+                fetch(bus, &id, directory, n, name).await.map_err(at_fault)?
+            }
             None => inside(project, name).map_err(at_fault)?,
         };
         paths.insert(name.to_owned(), path);
     }
     Ok(Staged { paths, _directory: directory })
+}
+
+fn temporary() -> Result<TempDir, Failure> {
+    let made = tempfile::Builder::new().prefix("mahavishnu-docs-").tempdir();
+    made.map_err(|error| Failure::retryable("NO_SPACE", format!("no temporary directory: {error}")))
 }
 
 fn artifact(task: &Task, name: &str) -> Option<ArtifactId> {

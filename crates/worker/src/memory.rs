@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// A leak of some gigabytes a second is noticed some hundred megabytes late.
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -16,7 +18,7 @@ pub async fn exceeded(pid: Option<i32>, ceiling: Option<u64>) -> u64 {
     let (Some(pid), Some(ceiling)) = (pid, ceiling) else {
         return std::future::pending().await;
     };
-    let mut tick = tokio::time::interval(PERIOD);
+    let mut tick = tokio::time::interval_at(Instant::now() + PERIOD, PERIOD);
     loop {
         tick.tick().await;
         let held = held(Path::new("/proc"), &pid.to_string());

@@ -1,10 +1,12 @@
 //! The conversation with the host, from the task to the last frame.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::pin::pin;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures::future::BoxFuture;
 use mahavishnu_core::execution::{Failure, Question};
 use mahavishnu_proto::worker;
 use serde_json::Value;
@@ -20,8 +22,10 @@ use crate::host::frame::{CallError, FromHost, ToHost};
 use crate::memory;
 
 /// One attempt's conversation with its host.
-struct Talk {
+struct Talk<'a> {
     calls: Calls,
+    /// Progress that is being stored, while what the host asks is done; the result waits for it.
+    telling: Option<BoxFuture<'a, ()>>,
     /// Progress frames so far.
     progress: u32,
     /// The ends of deltas, by source, in which a secret may have begun.
@@ -44,7 +48,7 @@ impl Attempt<'_> {
         let engine = self.context.queue.engine.clone();
         let (sealing, redactor) = (prepared.sealing.clone(), self.context.secrets.redactor.clone());
         let calls = Calls::new(bus, engine, execution, self.origin(), sealing, redactor);
-        let mut talk = Talk { calls, progress: 0, deltas: HashMap::new() };
+        let mut talk = Talk { calls, telling: None, progress: 0, deltas: HashMap::new() };
         let mut leaked = pin!(memory::exceeded(connection.process(), self.context.memory));
         loop {
             // What a frame asks for may take long; a stop does not wait for it.
@@ -60,7 +64,12 @@ impl Attempt<'_> {
             };
             match step {
                 Ok(None) => {}
-                Ok(Some(outcome)) => return outcome,
+                Ok(Some(outcome)) => {
+                    if let Some(telling) = talk.telling.take() {
+                        telling.await;
+                    }
+                    return outcome;
+                }
                 Err(error) => {
                     connection.kill();
                     return died(&error.to_string());
@@ -70,8 +79,12 @@ impl Attempt<'_> {
     }
 
     /// Reads one frame and acts on it; gives the outcome if there will be no other.
-    async fn step(&self, connection: &mut Connection, talk: &mut Talk) -> std::io::Result<Option<Outcome>> {
-        match connection.read().await? {
+    async fn step<'t>(
+        &'t self,
+        connection: &mut Connection,
+        talk: &mut Talk<'t>,
+    ) -> std::io::Result<Option<Outcome>> {
+        match beside(&mut talk.telling, connection.read()).await? {
             Some(frame) => self.handle(connection, frame, talk).await,
             None => {
                 connection.kill();
@@ -81,17 +94,20 @@ impl Attempt<'_> {
     }
 
     /// Acts on one frame; gives the outcome if it was the last one.
-    async fn handle(
-        &self,
+    async fn handle<'t>(
+        &'t self,
         connection: &mut Connection,
         frame: FromHost,
-        talk: &mut Talk,
+        talk: &mut Talk<'t>,
     ) -> std::io::Result<Option<Outcome>> {
         match frame {
             FromHost::Progress { kind, name, data } => {
                 talk.progress += 1;
                 if talk.progress <= MAX_PROGRESS {
-                    self.progressed(kind, name, data).await;
+                    if let Some(before) = talk.telling.take() {
+                        before.await;
+                    }
+                    talk.telling = Some(Box::pin(self.progressed(kind, name, data)));
                 }
             }
             FromHost::Delta { source, text } => {
@@ -103,7 +119,7 @@ impl Attempt<'_> {
             FromHost::Call { id, method, params } => {
                 let answered = match method.as_str() {
                     "model" => self.model(&params).map_err(Refusal::Error),
-                    _ => talk.calls.answer(&method, params).await,
+                    _ => beside(&mut talk.telling, talk.calls.answer(&method, params)).await,
                 };
                 let (result, error) = match answered {
                     Ok(result) => (Some(result), None),
@@ -174,4 +190,17 @@ impl Attempt<'_> {
             }
         });
     }
+}
+
+/// The result of `work`, while what is being told is stored.
+async fn beside<T>(telling: &mut Option<BoxFuture<'_, ()>>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    while let Some(told) = telling {
+        tokio::select! {
+            biased;
+            () = told => *telling = None,
+            done = &mut work => return done,
+        }
+    }
+    work.await
 }
