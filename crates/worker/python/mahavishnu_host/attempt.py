@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import traceback
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,8 @@ from .wire import Wire
 
 #: How long a cancelled engine may clean up when the worker is gone, in seconds.
 ABANDONED_GRACE = 2.0
+#: Seconds after which a process that has no task takes the time to rehearse.
+IDLE = 0.02
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,25 @@ async def serve(host: Host, token: str, rehearses: bool = False) -> None:
     wire = Wire(reader, writer)
     try:
         await wire.send({"t": "hello", "token": token, "pid": os.getpid()})
-        if rehearses and (rehearse := getattr(host.engine, "rehearse", None)) is not None:
-            await rehearse()
-        await _answer(host, wire)
+        arriving = asyncio.ensure_future(wire.receive())
+        if rehearses and not (await asyncio.wait({arriving}, timeout=IDLE))[0]:
+            await _rehearse(host)
+        await _answer(host, wire, await arriving)
     except FrameError as error:
         await wire.send(error_frame(StageError("PROTOCOL_ERROR", str(error))))
     finally:
         await wire.close()
 
 
-async def _answer(host: Host, wire: Wire) -> None:
-    frame = await wire.receive()
+async def _rehearse(host: Host) -> None:
+    try:
+        if (rehearse := getattr(host.engine, "rehearse", None)) is not None:
+            await rehearse()
+    except Exception:  # noqa: BLE001 - what is wrong shows in earnest
+        traceback.print_exc()
+
+
+async def _answer(host: Host, wire: Wire, frame: dict[str, Any] | None) -> None:
     if frame is None:
         return
     if frame["t"] == "cancel":
