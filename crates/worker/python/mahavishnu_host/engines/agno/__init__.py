@@ -27,6 +27,7 @@ from agno.agent import Agent, RunOutput  # noqa: E402
 from agno.models.openai.like import OpenAILike  # noqa: E402
 from agno.run.team import TeamRunOutput  # noqa: E402
 from agno.team import Team, TeamMode  # noqa: E402
+from agno.workflow import Step, StepOutput, Workflow  # noqa: E402
 
 from ...api import Link, Model, StageError, Task  # noqa: E402
 from ...references import resolve  # noqa: E402
@@ -48,23 +49,28 @@ MAX_TOOL_CALLS = 8
 
 
 def prewarm() -> None:
-    """Imports all that a run needs, by one of them."""
+    """Runs an agent against a port where nobody listens: its failure has gone through all paths."""
     failure.install()
-    asyncio.run(rehearse())
-
-
-async def rehearse() -> None:
-    """Runs an agent against a port where nobody listens: its failure has gone through all paths. A process that does so before
-    its task comes has the memory and the threads."""
     task = Task("warm", "warm", 1, {"agents": ["tester"]}, model=Model("http://127.0.0.1:9/v1", "warm"))
-    logging.disable(logging.CRITICAL)  # nobody should read of a failure that was meant
-    try:
+
+    async def warm() -> None:
+        await rehearse()
         agent, _ = await _runnable(task, None)
         agent.model.max_retries = 0
         async for _ in agent.arun("warm", stream=True, stream_events=True):
             pass
+
+    logging.disable(logging.CRITICAL)  # nobody should read of a failure that was meant
+    try:
+        asyncio.run(warm())
     finally:
         logging.disable(logging.NOTSET)
+
+
+async def rehearse() -> None:
+    """Runs a step that asks nobody. A process that does so before its task comes has the memory and the threads."""
+    workflow = Workflow(name="warm", steps=[Step(name="warm", executor=lambda _given: StepOutput(content=""))], telemetry=False)
+    await workflow.arun("warm")
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:
