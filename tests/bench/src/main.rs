@@ -8,11 +8,12 @@
 //! | [`system`] | starts the programs |
 //! | [`client`] | drives them |
 //! | [`floor`] | the bare prototype of our shape |
-//! | [`report`], [`samples`], [`plot`] | figures, targets, verdicts |
+//! | [`report`], [`samples`], [`plot`], [`processor`] | figures, targets, verdicts |
 
 mod client;
 mod floor;
 mod plot;
+mod processor;
 mod report;
 mod rows;
 mod samples;
