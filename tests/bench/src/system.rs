@@ -71,6 +71,14 @@ impl Nats {
         }
     }
 
+    /// The servers' processes.
+    pub fn pids(&self) -> Vec<u32> {
+        match self {
+            Self::One(one) => one.pid().into_iter().collect(),
+            Self::Three(three) => three.nodes().iter().filter_map(TestNats::pid).collect(),
+        }
+    }
+
     /// Kills it and starts it again on its data; gives the time from the start until it answers.
     pub async fn restart(&mut self) -> Result<Duration> {
         let began = match self {
@@ -211,5 +219,16 @@ impl System {
         let worker = parts.worker(nats, "noop", &["--slots", "256"]).await?;
         let endpoint = coordinator.endpoint()?;
         Ok(Self { coordinator, worker, endpoint })
+    }
+
+    /// Every process of the system, and the one that drives it.
+    pub fn processes(&self, nats: &Nats) -> Result<Vec<(&'static str, u32)>> {
+        let mut all = vec![
+            ("coordinator", self.coordinator.pid()?),
+            ("worker", self.worker.pid()?),
+            ("client", std::process::id()),
+        ];
+        all.extend(nats.pids().into_iter().map(|pid| ("nats-server", pid)));
+        Ok(all)
     }
 }

@@ -21,7 +21,7 @@ use crate::measured::Measurements;
 /// An execution that nobody looks at and that does not move is dropped after this time.
 const QUIET: Duration = Duration::from_secs(20);
 /// The same, of one that has ended.
-const OVER: Duration = Duration::from_secs(2);
+const OVER: Duration = Duration::from_millis(500);
 
 /// What is in memory, and what of the tail was offered to it.
 struct Memory {

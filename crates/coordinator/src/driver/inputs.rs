@@ -23,7 +23,6 @@ const CONCURRENCY: usize = 4_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Advances executions.
-#[derive(Clone)]
 pub struct Driver {
     bus: Bus,
     histories: Histories,
@@ -41,6 +40,7 @@ impl Driver {
     /// When the inputs end, which they do only when their consumer is deleted.
     pub async fn run(self, stop: CancellationToken) -> Result<()> {
         let mut inputs = self.bus.inputs().await?;
+        let driver = Arc::new(self);
         let slots = Arc::new(Semaphore::new(CONCURRENCY));
         let running = TaskTracker::new();
         loop {
@@ -56,7 +56,7 @@ impl Driver {
                 }
                 Some(Ok(input)) => {
                     let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
-                    let driver = self.clone();
+                    let driver = Arc::clone(&driver);
                     running.spawn(async move {
                         driver.handle(input).await;
                         drop(slot);

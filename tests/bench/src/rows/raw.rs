@@ -66,6 +66,36 @@ impl Raw {
         Ok(began.elapsed())
     }
 
+    /// Messages a second of 64 publishers, which use these subjects by turns.
+    async fn publishers(&self, many: usize, subjects: &[String]) -> Result<f64> {
+        let began = Instant::now();
+        let sending = try_join_all((0..64).zip(subjects.iter().cycle()).map(async |(_, subject)| {
+            for _ in 0..many / 64 {
+                self.js.publish(subject.clone(), payload()).await?.await?;
+            }
+            anyhow::Ok(())
+        }));
+        sending.await?;
+        Ok((many / 64 * 64) as f64 / began.elapsed().as_secs_f64())
+    }
+
+    /// Four streams, made when they are not there, and the subject of each.
+    async fn partitions(&self, replicas: usize) -> Result<Vec<String>> {
+        let mut subjects = Vec::new();
+        for n in 0..4 {
+            let subject = format!("partition.{n}");
+            let config = stream::Config {
+                name: format!("{STREAM}_{n}"),
+                subjects: vec![subject.clone()],
+                num_replicas: replicas,
+                ..stream::Config::default()
+            };
+            self.js.get_or_create_stream(config).await?;
+            subjects.push(subject);
+        }
+        Ok(subjects)
+    }
+
     async fn take(&mut self, count: usize) -> Result<()> {
         for _ in 0..count {
             let message = self.messages.next().await.context("no message")??;
@@ -96,16 +126,14 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     bench.report.tell("raw", "the same, p99", deliver.at(0.99), "ms");
 
     let many = if bench.mode == crate::system::Mode::Default { MANY } else { MANY / 20 };
-    let began = Instant::now();
-    let sending = try_join_all((0..64).map(async |_| {
-        for _ in 0..many / 64 {
-            raw.js.publish("raw.many", payload()).await?.await?;
-        }
-        anyhow::Ok(())
-    }));
-    sending.await?;
-    let rate = (many / 64 * 64) as f64 / began.elapsed().as_secs_f64();
+    let rate = raw.publishers(many, &["raw.many".to_owned()]).await?;
     bench.report.tell("raw", "64 publishers, each awaiting its acknowledgements", rate, "/s");
+    if bench.mode == crate::system::Mode::SyncAlways {
+        // Each is written to the disk by itself: how far one stream is the limit.
+        let subjects = raw.partitions(replicas).await?;
+        let rate = raw.publishers(many, &subjects).await?;
+        bench.report.tell("raw", "the same on four streams", rate, "/s");
+    }
     let began = Instant::now();
     raw.take(many / 64 * 64).await?;
     let rate = (many / 64 * 64) as f64 / began.elapsed().as_secs_f64();

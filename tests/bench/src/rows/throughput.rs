@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::Bench;
 use crate::client::{chain, load, load_bare};
+use crate::processor::Meter;
 use crate::report::Target;
 use crate::system::{Mode, System};
 
@@ -20,7 +21,9 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     let bare = bench.parts.floor(&nats, "floor-coordinator").await?;
     let bare_worker = bench.parts.floor(&nats, "floor-worker").await?;
     let floor = load_bare(&bare.endpoint()?, 3, 64, TIME).await?;
+    let meter = Meter::start(system.processes(&bench.nats)?)?;
     let ours = load(&system.endpoint, chain(3), 64, TIME).await?;
+    meter.tell(&mut bench.report, "throughput", "64 clients", ours.stages * TIME.as_secs_f64())?;
     drop((bare, bare_worker));
     let more = load(&system.endpoint, chain(3), 512, TIME).await?;
 
