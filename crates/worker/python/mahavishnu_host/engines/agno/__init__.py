@@ -31,7 +31,7 @@ from agno.team import Team, TeamMode  # noqa: E402
 from ...api import Link, Model, StageError, Task  # noqa: E402
 from ...references import resolve  # noqa: E402
 from ...summary import nearest, render_context, summarise  # noqa: E402
-from . import calls, catalogue, failure, files, knowledge, memory, steps  # noqa: E402
+from . import answers, calls, catalogue, failure, files, kept, knowledge, memory, steps  # noqa: E402
 
 NAME = "agno"
 PACKAGES = ("agno", "openai")
@@ -50,6 +50,7 @@ MAX_TOOL_CALLS = 8
 def prewarm() -> None:
     """Runs an agent against a port where nobody listens: its failure has gone through all paths."""
     failure.install()
+    answers.install()
     task = Task("warm", "warm", 1, {"agents": ["tester"]}, model=Model("http://127.0.0.1:9/v1", "warm"))
 
     async def warm() -> None:
@@ -71,37 +72,38 @@ async def run(task: Task, link: Link) -> dict[str, Any]:
     runnable, names = await _runnable(task, link)
     caught = failure.watch()
     report = _Report(link)
-    calls.watch(runnable, task, link)
-    async with memory.opened(task, link) as kept:
-        kept.give(runnable)
+    kept.begin(task, link)
+    calls.watch(runnable)
+    async with memory.opened(task, link) as remembered:
+        remembered.give(runnable)
         final, decided = None, {}
-        async for event in await _events(runnable, task, kept, decided):
+        async for event in await _events(runnable, task, remembered, decided):
             if isinstance(event, (RunOutput, TeamRunOutput)):
                 final = event
             else:
                 await report.event(event)
         if getattr(getattr(final, "status", None), "value", "") == "PAUSED":
-            raise memory.pause(final, kept, decided)
+            raise memory.pause(final, remembered, decided)
         if steps.is_workflow(runnable) and report.error is None:
             return _with_session(task, steps.output(report.whole, names, report.ran, task.model.name if task.model else ""))
         return _output(task, final, report, names, caught)
 
 
-async def _events(runnable: Any, task: Task, kept: memory.Memory, decided: dict[str, Any]) -> Any:
+async def _events(runnable: Any, task: Task, remembered: memory.Memory, decided: dict[str, Any]) -> Any:
     """The events of a new run, or of the one that goes on after a person's answer. `decided` is what people said of
     other questions of the same pause."""
-    streamed = {"stream": True, "stream_events": True, "yield_run_output": True, "session_id": kept.session}
+    streamed = {"stream": True, "stream_events": True, "yield_run_output": True, "session_id": remembered.session}
     if task.checkpoint is None:
         return runnable.arun(_prompt(task), **streamed)
     waiting = memory.Waiting.read(task.checkpoint)
-    waiting.restore(kept)
+    waiting.restore(remembered)
     memory.decide(waiting, task.decision)
-    final = await runnable.aget_run_output(run_id=waiting.run_id, session_id=kept.session)
+    final = await runnable.aget_run_output(run_id=waiting.run_id, session_id=remembered.session)
     if final is None:
         raise StageError("CHECKPOINT_UNAVAILABLE", "the run that waited is not in the agent's own database")
     memory.apply(final, waiting)
     if any(q.needs_confirmation or q.needs_user_input for q in final.requirements or ()):
-        raise memory.pause(final, kept, waiting.decided)
+        raise memory.pause(final, remembered, waiting.decided)
     return runnable.acontinue_run(run_id=waiting.run_id, requirements=final.requirements, **streamed)
 
 
