@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use mahavishnu_test_support::nats::TestNats;
 use mahavishnu_test_support::system::{Home, Running, finished, programs, provision};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::ran::Ran;
+use crate::site::Site;
 use crate::support::{MODEL, RUN, START, mahavishnu, provisioned, test};
 
 /// Each engine with its worker's program and the smallest task.
@@ -55,11 +56,54 @@ fn a_worker_without_its_engine_does_not_start() {
             assert_eq!(said.code, Some(1), "{engine}: {}{}", said.out, said.err);
             assert_eq!(said.out, "", "{engine} said that it is ready");
             assert!(
-                said.err.contains("No module named"),
+                said.err.contains("-m pip install"),
                 "{engine} does not say what is missing: {}",
                 said.err
             );
         }
+    });
+}
+
+/// A workflow of Agno's that uses what only the environment of the user has.
+const OWN: &str = "
+import sys
+
+import rhymes
+from agno.workflow import Workflow
+from agno.workflow.types import StepInput, StepOutput
+
+
+def find(step_input: StepInput) -> StepOutput:
+    return StepOutput(content=[rhymes.of(step_input.input.split()[0]), sys.prefix])
+
+
+own = Workflow(name='own', steps=[find])
+";
+
+#[test]
+fn an_engine_in_an_environment_of_the_users_own() {
+    test(async {
+        provisioned().await;
+        let project = tempfile::tempdir().unwrap();
+        let python = empty_python(project.path()).await;
+        let environment = python.ancestors().nth(2).unwrap();
+        // As if Agno were installed there: its packages, and one more.
+        let pinned =
+            provision().unwrap().environment(&mahavishnu_worker_agno::ENGINE.environment()).await.unwrap();
+        let packages = |python: &Path| {
+            let lib = std::fs::read_dir(python.ancestors().nth(2).unwrap().join("lib")).unwrap();
+            lib.map(|entry| entry.unwrap().path().join("site-packages")).find(|path| path.is_dir()).unwrap()
+        };
+        let own = packages(&python);
+        std::fs::write(own.join("pinned.pth"), packages(&pinned).to_str().unwrap()).unwrap();
+        std::fs::write(own.join("rhymes.py"), "def of(word):\n    return {'tide': 'pride'}[word]\n").unwrap();
+        std::fs::write(project.path().join("own.py"), OWN).unwrap();
+        let site = Site::new(project.path()).await;
+        let arguments = ["--python", python.to_str().unwrap(), "--project", project.path().to_str().unwrap()];
+        let _worker = site.start("agno", site.home(), &site.log("own"), &arguments, &[]).await;
+        let stage = json!({"id": "s", "type": "agno", "task": {"agent": "own.py:own", "task": "tide"}});
+        let ran = site.run(json!({"stages": [stage]})).await.completed();
+        assert_eq!(ran.output("s")["content"], json!(["pride", environment.to_str().unwrap()]));
     });
 }
 
@@ -84,7 +128,7 @@ fn a_stage_without_its_engine_is_no_success() {
             assert_eq!(ran.of("stage_completed").count(), 0, "{engine}: {}", ran.story());
             assert_eq!(ran.of("execution_completed").count(), 0, "{engine}: {}", ran.story());
             assert!(
-                ran.story().contains("No module named"),
+                ran.story().contains("-m pip install"),
                 "{engine} does not say what is missing: {}",
                 ran.story()
             );

@@ -53,24 +53,33 @@ impl Site {
 
     /// The same with a project of its own.
     pub async fn worker_of(&self, name: &str, project: &Path, arguments: &[&str]) -> Running {
-        let program = programs().await.unwrap().command("mahavishnu-worker-langgraph", &self.home);
-        let mut command = program.unwrap();
-        if !arguments.contains(&"--slots") {
-            command.args(["--slots", "1"]);
-        }
-        command.args(["--nats", self.nats.url(), "--project"]).arg(project).args(arguments);
-        let mut worker = Running::start(command, &self.log(name)).unwrap();
-        worker.ready(START).await.unwrap();
-        worker
+        let project = project.to_str().unwrap();
+        let arguments = [&["--project", project][..], arguments].concat();
+        self.start("langgraph", &self.home, &self.log(name), &arguments, &[]).await
     }
 
     /// A worker of an engine on another machine: it has a state directory of its own.
     pub async fn elsewhere(&self, engine: &str, home: &Home, environment: &[(&str, &str)]) -> Running {
+        let project = self.project.to_str().unwrap();
+        self.start(engine, home, &home.path().join("worker.log"), &["--project", project], environment).await
+    }
+
+    /// A worker of any engine, with a state directory, a log, arguments and variables.
+    pub async fn start(
+        &self,
+        engine: &str,
+        home: &Home,
+        log: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Running {
         let program = format!("mahavishnu-worker-{engine}");
         let mut command = programs().await.unwrap().command(&program, home).unwrap();
-        command.args(["--slots", "1", "--nats", self.nats.url(), "--project"]).arg(&self.project);
-        command.envs(environment.iter().copied());
-        let mut worker = Running::start(command, &home.path().join("worker.log")).unwrap();
+        if !arguments.contains(&"--slots") {
+            command.args(["--slots", "1"]);
+        }
+        command.args(["--nats", self.nats.url()]).args(arguments).envs(environment.iter().copied());
+        let mut worker = Running::start(command, log).unwrap();
         worker.ready(START).await.unwrap();
         worker
     }

@@ -20,7 +20,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-from . import references, system, tracing
+from . import references, supported, system, tracing
 from .attempt import Host
 from .framing import encode
 from .server import ForkServer
@@ -79,6 +79,7 @@ def _arguments() -> argparse.Namespace:
 def _engine(arguments: argparse.Namespace) -> ModuleType:
     """One of ours by its name, or the project's own by its place."""
     if arguments.module is None:
+        supported.check(arguments.engine)
         return importlib.import_module(f"mahavishnu_host.engines.{arguments.engine}")
     engine = references.load(arguments.module, arguments.project, "--module")
     missing = [name for name in ("NAME", "PACKAGES", "prewarm", "run") if not hasattr(engine, name)]
@@ -96,10 +97,11 @@ def _connect(path: str) -> socket.socket:
 def _unavailable(path: str, error: BaseException) -> int:
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     print(text, file=sys.stderr)
+    known = isinstance(error, supported.Unsupported)
     frame = {
         "t": "server_error",
-        "reason": "ENGINE_UNAVAILABLE",
-        "message": f"{type(error).__name__}: {error}",
+        "reason": error.reason if known else "ENGINE_UNAVAILABLE",
+        "message": str(error) if known else f"{type(error).__name__}: {error}",
         "traceback": text[-16_000:],
     }
     with _connect(path) as connection:

@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import supported
+
 #: Seconds to wait for the data directory. Whoever stops a server waits for its end, so this is only for the
 #: moment in which a killed one still dies; a caller that gets no answer takes another directory.
 LOCK_WAIT = 2.0
@@ -32,6 +34,8 @@ STOP_WAIT = 5.0
 TURN_WAIT = 10.0
 #: The exit status that says "try again later".
 EX_TEMPFAIL = 75
+#: The one that says that this environment will not do.
+EX_CONFIG = 78
 
 #: Services of the server that only serve deployments, automations and the vendor. The two that write task
 #: runs and events stay.
@@ -51,6 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     out = os.dup(1)
     os.dup2(2, 1)
+    try:
+        supported.check("prefect")
+    except supported.Unsupported as error:
+        print(f"{error.reason}: {error}", file=sys.stderr)
+        return EX_CONFIG
     _end_with_parent(os.getppid())
     data = Path(options.data).resolve()
     data.mkdir(parents=True, exist_ok=True)
