@@ -1,82 +1,190 @@
-//! User code that does what a worker must survive, whatever the engine: it hangs, does not obey, floods, prints, leaks.
+//! User code that does what a worker must survive, on every engine:
+//!
+//! | | Agno | LangGraph | LlamaIndex | Prefect |
+//! |---|---|---|---|---|
+//! | hangs | `TIMEOUT` | `TIMEOUT` | `TIMEOUT` | `TIMEOUT` |
+//! | does not obey a cancellation | gone within a second | the same | the same | the same |
+//! | floods | progress ends with a word, the result is whole | the same | the same | the result is whole |
+//! | prints | in the worker's log | the same | the same | the same |
+//! | leaks | `MEMORY_EXCEEDED` | the same | the same | the same |
+//! | is killed | tried again from its beginning | where it stood | from its beginning | what had finished is not repeated |
+//! | holds the event loop of a `shared` host | | the host is replaced | | |
+//!
+//! Against the plain library, and cancelled in both isolations: the engine hosts' own tests (`test_unruly.py`), which use the
+//! same objects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mahavishnu_proto::v1::execution::State;
 use mahavishnu_proto::v1::execution_service_client::ExecutionServiceClient;
 use mahavishnu_proto::v1::{CancelExecutionRequest, ExecutionFilter, ListExecutionsRequest};
-use mahavishnu_test_support::system::eventually;
+use mahavishnu_test_support::processes::alive;
+use mahavishnu_test_support::system::{Home, Running, eventually};
 use mahavishnu_test_support::wait::wait_for;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 
 use crate::ran::Ran;
 use crate::site::Site;
 use crate::support::{SOON, START, test};
 
-/// Nodes of a graph. Each that does not end says in which process it is.
-const NODES: &str = r#"
-import os, subprocess, sys, threading
-from pathlib import Path
-
-from langgraph.config import get_stream_writer
-
-HERE = Path(__file__).parent
-
-
-def say(name):
-    (HERE / "part").write_text(str(os.getpid()))
-    (HERE / "part").rename(HERE / name)
-
-
-def hang(state):
-    say("hang")
-    threading.Event().wait()
-
-
-def deaf(state):
-    say("deaf")
-    threading.Event().wait()
-
-
-def flood(state):
-    write = get_stream_writer()
-    for n in range(6_000):
-        write({"n": n, "text": "x" * 500})
-    return {"big": "y" * 3_000_000}
-
-
-def print_much(state):
-    for n in range(20_000):
-        print("a line on standard output", n)
-    os.write(1, b"\x00\x00\x00\x05bytes that look like a frame\n" * 1000)
-    subprocess.run(["sh", "-c", "echo a child; echo an error >&2"], check=True)
-    return {"printed": True}
-
-
-def leak(state):
-    say("leak")
-    kept = []
-    while True:
-        kept.append(bytearray(os.urandom(1 << 20)))
-
-
-def fine(state):
-    return {"fine": True}
-"#;
-/// The ceiling of an attempt's process.
-const MEMORY_MIB: &str = "256";
+/// The ceiling of an attempt's process, in MiB.
+const MEMORY: &str = "512";
 /// From the call to the end of a process that does not obey.
 const LIMIT: Duration = Duration::from_secs(1);
 
-fn stage(function: &str) -> Value {
-    let node = json!({"name": "n", "kind": "python", "ref": format!("nodes.py:{function}")});
-    json!({"id": "s", "type": "langgraph", "retry": {"max_attempts": 1}, "task": {"workflow": {"nodes": [node]}}})
+/// An engine whose object misbehaves.
+struct Engine {
+    name: &'static str,
+    /// The reference form, with a placeholder for the object, the place and the case.
+    task: fn(&str, &str, &str) -> Value,
+    /// Where the second part's result is in the output.
+    result: &'static str,
+    /// The object that floods, and whether more is told on the way than is kept.
+    flood: (&'static str, bool),
+    /// How often the first part has run when its process was killed in the second one.
+    first: usize,
 }
 
-fn workflow(function: &str) -> Value {
-    json!({"stages": [stage(function)], "labels": {"case": function}})
+static ENGINES: [Engine; 4] = [
+    Engine {
+        name: "agno",
+        task: |name, place, case| json!({"agent": format!("steps.py:{name}"), "task": format!("{case} {place}")}),
+        result: "/content",
+        flood: ("flood", true),
+        first: 2,
+    },
+    Engine {
+        name: "langgraph",
+        task: |name, place, case| json!({"graph": format!("graph.py:{name}"), "input": {"place": place, "case": case}}),
+        result: "/state/result",
+        flood: ("unruly", true),
+        first: 1,
+    },
+    Engine {
+        name: "llamaindex",
+        task: |name, place, case| json!({"workflow": format!("events.py:{name}"), "input": {"place": place, "case": case}}),
+        result: "/result",
+        flood: ("unruly", true),
+        first: 2,
+    },
+    Engine {
+        name: "prefect",
+        task: |name, place, case| json!({"flow": format!("pipes.py:{name}"), "parameters": {"place": place, "case": case}}),
+        result: "/result",
+        flood: ("unruly", false),
+        first: 1,
+    },
+];
+
+/// One engine with its worker, and a directory in which its cases tell of themselves.
+struct Bench<'a> {
+    site: &'a Site,
+    engine: &'a Engine,
+    place: &'a Path,
+    log: &'a Path,
+}
+
+impl Bench<'_> {
+    fn workflow(&self, object: &str, case: &str, attempts: u32) -> Value {
+        let Engine { name, task, .. } = self.engine;
+        let task = task(object, self.place.to_str().unwrap(), case);
+        let retry = json!({"max_attempts": attempts, "initial_backoff": "10ms"});
+        let stage = json!({"id": "s", "type": name, "retry": retry, "task": task});
+        json!({"stages": [stage], "labels": {"case": format!("{name}-{case}")}})
+    }
+
+    async fn run(&self, case: &str) -> Ran {
+        self.site.run(self.workflow("unruly", case, 1)).await
+    }
+
+    fn result<'r>(&self, ran: &'r Ran) -> &'r Value {
+        ran.output("s").pointer(self.engine.result).unwrap_or_else(|| panic!("{}", ran.story()))
+    }
+
+    /// The process that a case is in.
+    async fn process(&self, case: &str) -> Pid {
+        let said = || std::fs::read_to_string(self.place.join(case)).ok()?.parse().ok();
+        Pid::from_raw(eventually("the case runs", START, said).await.unwrap()).unwrap()
+    }
+
+    async fn hangs(&self) {
+        let mut workflow = self.workflow("unruly", "hang", 1);
+        workflow["stages"][0]["timeout"] = "8s".into();
+        let (ran, process) = tokio::join!(self.site.run(workflow), self.process("hang"));
+        assert_eq!(failure(&ran)["reason"], "TIMEOUT", "{}", ran.story());
+        gone(process).await;
+    }
+
+    async fn floods(&self) {
+        let (object, told) = self.engine.flood;
+        let ran = self.site.run(self.workflow(object, "flood", 1)).await;
+        assert_eq!(self.result(&ran).as_str().unwrap().len(), 3_000_000);
+        let progress: Vec<&Value> = ran.of("stage_progress").collect();
+        assert!((1..=2_000).contains(&progress.len()), "{} events of progress", progress.len());
+        let ended = progress.last().unwrap()["stage_progress"]["name"] == "PROGRESS_LIMIT";
+        assert_eq!(ended, told, "{}: {}", self.engine.name, progress.last().unwrap());
+    }
+
+    async fn prints(&self) {
+        let ran = self.run("print").await;
+        assert_eq!(self.result(&ran), "printed");
+        let log = std::fs::read_to_string(self.log).unwrap();
+        assert!(log.contains("a line on standard output 19999") && log.contains("a child"));
+        let longest = log.lines().map(str::len).max().unwrap();
+        assert!(longest < 70_000, "a line of {longest} bytes");
+    }
+
+    async fn leaks(&self) {
+        let (ran, process) = tokio::join!(self.run("leak"), self.process("leak"));
+        assert_eq!(failure(&ran)["reason"], "MEMORY_EXCEEDED", "{}", ran.story());
+        let message = failure(&ran)["message"].as_str().unwrap();
+        assert!(message.contains("512 MiB") && message.contains("--memory-mib"), "{message}");
+        gone(process).await;
+    }
+
+    async fn is_killed(&self) {
+        let kill = async { kill_process(self.process("held").await, Signal::KILL).unwrap() };
+        let (ran, ()) = tokio::join!(self.site.run(self.workflow("unruly", "held", 2)), kill);
+        assert_eq!(self.result(&ran), "passed");
+        assert_eq!(failure(&ran)["reason"], "HOST_DIED", "{}", ran.story());
+        let first = std::fs::read_to_string(self.place.join("held.first")).unwrap().len();
+        assert_eq!(first, self.engine.first, "{}: runs of what had finished", self.engine.name);
+    }
+
+    /// Cancels what does not obey, once it runs; how long it takes from the call until its process is gone.
+    async fn cancelled(&self) -> Duration {
+        let pid = self.process("deaf").await;
+        let mut client = ExecutionServiceClient::connect(self.site.endpoint().to_owned()).await.unwrap();
+        let labels = [("case".to_owned(), format!("{}-deaf", self.engine.name))].into();
+        let filter =
+            ExecutionFilter { states: vec![State::Running.into()], labels, ..ExecutionFilter::default() };
+        let request = ListExecutionsRequest { filter: Some(filter), ..ListExecutionsRequest::default() };
+        // Lists lag a little.
+        let listed = wait_for("the execution is listed", async || {
+            let answer = client.list_executions(request.clone()).await.unwrap();
+            answer.into_inner().executions.pop()
+        });
+        let id = listed.await.unwrap().id;
+        let began = Instant::now();
+        client.cancel_execution(CancelExecutionRequest { id, reason: "enough".into() }).await.unwrap();
+        gone(pid).await;
+        began.elapsed()
+    }
+
+    /// Within a second of the request. With nothing else to do for the machine, or at a later try.
+    async fn does_not_obey(&self) {
+        let mut took = Vec::new();
+        while took.last().is_none_or(|last| *last >= LIMIT) {
+            assert!(took.len() < 5, "{}: cancelled after {took:?}", self.engine.name);
+            let (ran, elapsed) = tokio::join!(self.run("deaf"), self.cancelled());
+            ran.ended_once("execution_cancelled");
+            std::fs::remove_file(self.place.join("deaf")).unwrap();
+            took.push(elapsed);
+        }
+        assert_eq!(self.result(&self.run("fine").await), "fine");
+    }
 }
 
 fn failure(ran: &Ran) -> &Value {
@@ -84,85 +192,60 @@ fn failure(ran: &Ran) -> &Value {
     &failed.unwrap_or_else(|| panic!("{}", ran.story()))["stage_failed"]["error"]
 }
 
-/// The process that a node is in.
-async fn process(project: &Path, node: &str) -> Pid {
-    let said = || std::fs::read_to_string(project.join(node)).ok()?.parse().ok();
-    Pid::from_raw(eventually("the node runs", START, said).await.unwrap()).unwrap()
-}
-
-/// Cancels the execution that does not obey, once it runs; how long it takes from the call until its process is gone.
-async fn cancelled(site: &Site, project: &Path) -> Duration {
-    let pid = process(project, "deaf").await;
-    let mut client = ExecutionServiceClient::connect(site.endpoint().to_owned()).await.unwrap();
-    let labels = [("case".to_owned(), "deaf".to_owned())].into();
-    let filter =
-        ExecutionFilter { states: vec![State::Running.into()], labels, ..ExecutionFilter::default() };
-    let request = ListExecutionsRequest { filter: Some(filter), ..ListExecutionsRequest::default() };
-    // Lists lag a little.
-    let listed = wait_for("the execution is listed", async || {
-        let answer = client.list_executions(request.clone()).await.unwrap();
-        answer.into_inner().executions.pop()
-    });
-    let id = listed.await.unwrap().id;
-    let began = Instant::now();
-    client.cancel_execution(CancelExecutionRequest { id, reason: "enough".into() }).await.unwrap();
-    gone(pid).await;
-    began.elapsed()
-}
-
 async fn gone(process: Pid) {
     let gone = || test_kill_process(process).is_err().then_some(());
     eventually("the process is gone", SOON, gone).await.unwrap();
 }
 
+/// The objects of all engines.
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/worker/python/tests/unruly")
+}
+
 #[test]
 fn unruly_code_harms_its_own_attempt_only() {
     test(async {
-        let project = tempfile::tempdir().unwrap();
-        let project = project.path();
-        std::fs::write(project.join("nodes.py"), NODES).unwrap();
-        let site = Site::new(project).await;
-        let _worker = site.worker("one", &["--slots", "6", "--memory-mib", MEMORY_MIB]).await;
-
-        let hang = async {
-            let mut workflow = workflow("hang");
-            workflow["stages"][0]["timeout"] = "2s".into();
-            let ran = site.run(workflow).await;
-            assert_eq!(failure(&ran)["reason"], "TIMEOUT", "{}", ran.story());
-            gone(process(project, "hang").await).await;
-        };
-        let deaf = async {
-            let (ran, _) = tokio::join!(site.run(workflow("deaf")), cancelled(&site, project));
-            ran.ended_once("execution_cancelled");
-        };
-        let flood = async {
-            let ran = site.run(workflow("flood")).await;
-            assert_eq!(ran.output("s")["state"]["big"].as_str().unwrap().len(), 3_000_000);
-            let told = ran.of("stage_progress").count();
-            assert!((1..=2_000).contains(&told), "{told} events of progress");
-        };
-        let print = async {
-            let ran = site.run(workflow("print_much")).await;
-            assert_eq!(ran.output("s")["state"]["printed"], true);
-            let log = std::fs::read_to_string(site.log("one")).unwrap();
-            assert!(log.contains("a line on standard output 19999") && log.contains("a child"));
-        };
-        let leak = async {
-            let ran = site.run(workflow("leak")).await;
-            assert_eq!(failure(&ran)["reason"], "MEMORY_EXCEEDED", "{}", ran.story());
-            let message = failure(&ran)["message"].as_str().unwrap();
-            assert!(message.contains("256 MiB") && message.contains("--memory-mib"), "{message}");
-            gone(process(project, "leak").await).await;
-        };
-        tokio::join!(hang, deaf, flood, print, leak);
-        // Within a second of the request. With nothing else to do for the machine, or at a later try.
-        let mut took = Vec::new();
-        while took.last().is_none_or(|last| *last >= LIMIT) {
-            assert!(took.len() < 5, "cancelled after {took:?}");
-            std::fs::remove_file(project.join("deaf")).unwrap();
-            let (_, elapsed) = tokio::join!(site.run(workflow("deaf")), cancelled(&site, project));
-            took.push(elapsed);
+        let (project, places) = (project(), tempfile::tempdir().unwrap());
+        let site = Site::new(&project).await;
+        // Prefect's database takes long to make.
+        let kept = Home::kept(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("unruly")).unwrap();
+        let every = ENGINES.iter().map(|engine| {
+            let (site, project) = (&site, project.to_str().unwrap());
+            let (place, log) =
+                (places.path().join(engine.name), kept.path().join(engine.name).with_extension("log"));
+            std::fs::create_dir(&place).unwrap();
+            let kept = &kept;
+            async move {
+                let arguments = ["--slots", "6", "--memory-mib", MEMORY, "--project", project];
+                let worker = site.start(engine.name, kept, &log, &arguments, &[]).await;
+                let bench = Bench { site, engine, place: &place, log: &log };
+                tokio::join!(bench.hangs(), bench.floods(), bench.prints(), bench.leaks(), bench.is_killed());
+                (worker, place, log)
+            }
+        });
+        let workers: Vec<(Running, PathBuf, PathBuf)> = futures::future::join_all(every).await;
+        for (engine, (_, place, log)) in ENGINES.iter().zip(&workers) {
+            Bench { site: &site, engine, place, log }.does_not_obey().await;
         }
-        assert_eq!(site.run(workflow("fine")).await.output("s")["state"]["fine"], true);
+    });
+}
+
+#[test]
+fn a_shared_host_whose_event_loop_is_held_is_replaced() {
+    test(async {
+        let (project, place) = (project(), tempfile::tempdir().unwrap());
+        let site = Site::new(&project).await;
+        let _worker = site.worker("one", &["--slots", "2", "--isolation", "shared"]).await;
+        let [_, engine, ..] = &ENGINES;
+        let bench = Bench { site: &site, engine, place: place.path(), log: &site.log("one") };
+        let mut workflow = bench.workflow("stuck", "hang", 1);
+        workflow["stages"][0]["timeout"] = "1s".into();
+        let (ran, host) = tokio::join!(site.run(workflow), bench.process("hang"));
+        assert_eq!(failure(&ran)["reason"], "TIMEOUT", "{}", ran.story());
+        // The next one waits for the next host, and does not fail.
+        assert_eq!(bench.result(&bench.run("fine").await), "fine");
+        assert!(
+            alive().unwrap().iter().all(|process| process.pid != host.as_raw_nonzero().get().unsigned_abs())
+        );
     });
 }

@@ -30,7 +30,8 @@ pub struct Options {
     /// Attempts at the same time
     #[arg(long, env = "MAHAVISHNU_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: u32,
-    /// A process for every attempt, or all in one for trusted, quick work
+    /// A process for every attempt, or all in one for trusted, quick work: there an attempt that blocks its event loop and does
+    /// not obey takes the others with it, which are tried again, and none has a memory ceiling
     #[arg(long, env = "MAHAVISHNU_ISOLATION", value_enum, default_value_t)]
     pub isolation: Isolation,
     /// MiB of memory that an attempt's process may hold, with all that it starts; 0 for as much as there is. Linux, and

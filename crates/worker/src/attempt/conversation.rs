@@ -1,6 +1,8 @@
 //! The conversation with the host, from the task to the last frame.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::pin::pin;
 
 use base64::Engine as _;
@@ -90,8 +92,10 @@ impl Attempt<'_> {
         match frame {
             FromHost::Progress { kind, name, data } => {
                 talk.progress += 1;
-                if talk.progress <= MAX_PROGRESS {
-                    self.progressed(kind, name, data).await;
+                match talk.progress.cmp(&MAX_PROGRESS) {
+                    Ordering::Less => self.progressed(kind, name, data).await,
+                    Ordering::Equal => self.progress_ends().await,
+                    Ordering::Greater => {}
                 }
             }
             FromHost::Delta { source, text } => {
@@ -113,7 +117,12 @@ impl Attempt<'_> {
                         return Ok(Some(Outcome::LeaseLost));
                     }
                 };
-                connection.write(&ToHost::Reply { id, result, error }).await?;
+                match connection.write(&ToHost::Reply { id, result, error }).await {
+                    // It ended meanwhile; how is in what it sent before, which is read next.
+                    Err(gone)
+                        if matches!(gone.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+                    written => written?,
+                }
             }
             FromHost::Spans { otlp } => self.relay(otlp),
             FromHost::Paused { approvals, checkpoint } => {

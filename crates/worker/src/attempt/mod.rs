@@ -39,7 +39,7 @@ pub use outcome::Outcome;
 
 /// An attempt that ends sooner is not shown as begun: who looks would not see it, and its result says when it began.
 const WORTH_SHOWING: Duration = Duration::from_millis(2);
-/// Progress events kept of one attempt; a flood beyond it is shown to nobody and costs nothing.
+/// Progress events kept of one attempt; the last one says that there will be no more. A flood beyond it costs nothing.
 const MAX_PROGRESS: u32 = 2_000;
 
 /// What all attempts of a worker share.
@@ -204,6 +204,15 @@ impl Attempt<'_> {
         if let Err(error) = self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "progress is not stored");
         }
+    }
+
+    /// The last progress that is kept of a flood.
+    async fn progress_ends(&self) {
+        tracing::warn!(kept = MAX_PROGRESS, "a flood of progress; what follows is left out");
+        let note =
+            format!("an attempt has {MAX_PROGRESS} events of progress at most; what follows is left out");
+        let data = Map::from_iter([("note".to_owned(), Value::String(note))]);
+        self.progressed("message".to_owned(), "PROGRESS_LIMIT".to_owned(), data).await;
     }
 
     async fn show(&self, kind: worker::live::Kind) {

@@ -41,7 +41,7 @@ impl Connection {
     }
 
     /// Ends the attempt's process and everything that it started. In `shared` isolation the process serves
-    /// others too; there the closed connection is all that can be done.
+    /// others too; there the closed connection says it, and [`super::Host::suspect`] looks after code that does not obey.
     pub fn kill(&self) {
         if self.isolation == Isolation::Process
             && let Some(group) = Pid::from_raw(self.pid)

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 use tokio::sync::watch;
 
 pub use connection::Connection;
@@ -77,18 +77,35 @@ impl Host {
         let (sender, state) = watch::channel(State::Starting);
         let task = tokio::spawn(Supervisor::new(options, sender).run());
         let host = Self { state, _supervisor: Arc::new(tokio_util::task::AbortOnDropHandle::new(task)) };
-        host.live().await?;
+        ready(&mut host.state.clone()).await?;
         Ok(host)
     }
 
-    /// A connection for one attempt.
+    /// A connection for one attempt; of the next host, if one ends before.
     ///
     /// # Errors
     /// When there is no host for a long time, or it does not answer.
     pub async fn open(&self) -> anyhow::Result<Connection> {
-        let live = tokio::time::timeout(PATIENCE, self.live()).await;
-        let Ok(live) = live else { bail!("the engine host is not ready after {PATIENCE:?}") };
-        live?.open().await
+        let mut state = self.state.clone();
+        let opened = async {
+            loop {
+                let live = ready(&mut state).await?;
+                match live.open().await? {
+                    Some(connection) => return anyhow::Ok(connection),
+                    None => state.changed().await.context("the engine host is being stopped")?,
+                }
+            }
+        };
+        let opened = tokio::time::timeout(PATIENCE, opened).await;
+        opened.unwrap_or_else(|_| Err(anyhow!("the engine host is not ready after {PATIENCE:?}")))
+    }
+
+    /// An attempt did not end when it was told to. In `shared` isolation its code may hold the one event loop that all
+    /// attempts need: a host whose loop stands still is replaced.
+    pub fn suspect(&self) {
+        if let State::Ready(live) = &*self.state.borrow() {
+            tokio::spawn(Arc::clone(live).replace_if_stuck());
+        }
     }
 
     /// Versions of what it runs.
@@ -98,14 +115,12 @@ impl Host {
             State::Starting | State::Unavailable(_) => BTreeMap::new(),
         }
     }
+}
 
-    async fn live(&self) -> anyhow::Result<Arc<Live>> {
-        let mut state = self.state.clone();
-        let state = state.wait_for(|state| !matches!(state, State::Starting)).await;
-        match state.as_deref() {
-            Ok(State::Ready(live)) => Ok(Arc::clone(live)),
-            Ok(State::Unavailable(why)) => bail!("{why}"),
-            Ok(State::Starting) | Err(_) => bail!("the engine host is being stopped"),
-        }
+async fn ready(state: &mut watch::Receiver<State>) -> anyhow::Result<Arc<Live>> {
+    match state.wait_for(|state| !matches!(state, State::Starting)).await.as_deref() {
+        Ok(State::Ready(live)) => Ok(Arc::clone(live)),
+        Ok(State::Unavailable(why)) => bail!("{why}"),
+        Ok(State::Starting) | Err(_) => bail!("the engine host is being stopped"),
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use mahavishnu_provision::process::{Child, Output};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::UnixListener;
 use tokio::process::ChildStderr;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::frame::{Frames, FromHost, ToHost};
 use super::{Connection, Options, State};
@@ -21,6 +22,10 @@ use crate::secrets::Redactor;
 const WARM_UP: Duration = Duration::from_secs(120);
 /// A warm host opens an attempt within milliseconds.
 const OPENING: Duration = Duration::from_secs(30);
+/// An event loop that does not turn for so long stands still: some engines compute on it for a second or two.
+const STANDSTILL: Duration = Duration::from_secs(5);
+/// A longer line of the log becomes several, so that a flood without an end of line is not gathered in memory.
+const MAX_LINE: u64 = 64 << 10;
 /// Between starts of a host that ends by itself.
 const PAUSES: [Duration; 5] = [
     Duration::ZERO,
@@ -45,36 +50,49 @@ pub struct Live {
     opens: mpsc::UnboundedSender<String>,
     waiting: Waiting,
     spare: Mutex<Option<oneshot::Receiver<Connection>>>,
+    /// Its event loop was found to stand still.
+    stuck: CancellationToken,
 }
 
 /// Attempt connections that were asked for and have not come, by token.
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Connection>>>>;
 
 impl Live {
-    /// A connection for one attempt: the spare one if there is one; then another is made ready.
-    pub async fn open(&self) -> anyhow::Result<Connection> {
+    /// A connection for one attempt: the spare one if there is one; then another is made ready. None if this host ends before.
+    pub async fn open(&self) -> anyhow::Result<Option<Connection>> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let wanted = match spare {
-            Some(spare) => spare,
-            None => self.request()?,
-        };
+        let wanted = spare.unwrap_or_else(|| self.request());
         if self.isolation == Isolation::Process {
-            let next = self.request()?;
+            let next = self.request();
             self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
         }
         match tokio::time::timeout(OPENING, wanted).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(_)) => bail!("the engine host ended before the attempt began"),
+            Ok(Ok(connection)) => Ok(Some(connection)),
+            Ok(Err(_)) if self.opens.is_closed() => Ok(None),
+            Ok(Err(_)) => bail!("the attempt's process ended before the attempt began"),
             Err(_) => bail!("the engine host does not open an attempt within {OPENING:?}"),
         }
     }
 
-    fn request(&self) -> anyhow::Result<oneshot::Receiver<Connection>> {
+    /// Asks a host in `shared` isolation for a connection, as any attempt would. If it gives none, it is ended, and with it the
+    /// attempts that could not go on either.
+    pub async fn replace_if_stuck(self: Arc<Self>) {
+        if self.isolation == Isolation::Shared
+            && tokio::time::timeout(STANDSTILL, self.request()).await.is_err()
+        {
+            self.stuck.cancel();
+        }
+    }
+
+    /// What is asked of a host that has ended is given up at once.
+    fn request(&self) -> oneshot::Receiver<Connection> {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), sender);
-        self.opens.send(token).map_err(|_| anyhow!("the engine host has ended"))?;
-        Ok(receiver)
+        if let Err(mpsc::error::SendError(token)) = self.opens.send(token) {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+        }
+        receiver
     }
 }
 
@@ -132,9 +150,10 @@ impl Supervisor {
         let log =
             tokio::spawn(forward_log(stderr, self.options.engine.clone(), self.options.redactor.clone()));
 
-        let waiting = Waiting::default();
+        let (waiting, stuck) = (Waiting::default(), CancellationToken::new());
         let result = tokio::select! {
-            result = self.follow(&listener, &waiting) => result,
+            result = self.follow(&listener, &waiting, &stuck) => result,
+            () = stuck.cancelled() => Err(anyhow!("code of an attempt that was stopped holds its event loop")),
             status = child.wait() => match status {
                 Ok(status) => Err(anyhow!("it ended with {status}")),
                 Err(error) => Err(error.into()),
@@ -147,7 +166,12 @@ impl Supervisor {
         result
     }
 
-    async fn follow(&self, listener: &UnixListener, waiting: &Waiting) -> anyhow::Result<()> {
+    async fn follow(
+        &self,
+        listener: &UnixListener,
+        waiting: &Waiting,
+        stuck: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let accepted = tokio::time::timeout(WARM_UP, listener.accept()).await;
         let (stream, _) =
             accepted.map_err(|_| anyhow!("it is not warm after {WARM_UP:?}"))?.context("socket")?;
@@ -171,6 +195,7 @@ impl Supervisor {
             opens,
             waiting: Arc::clone(waiting),
             spare: Mutex::default(),
+            stuck: stuck.clone(),
         })));
         loop {
             tokio::select! {
@@ -212,9 +237,16 @@ async fn greet(mut frames: Frames, isolation: Isolation, waiting: Waiting) {
 
 /// What the engine and user code print is the worker's log.
 async fn forward_log(stderr: ChildStderr, engine: String, redactor: Redactor) {
-    let mut lines = BufReader::new(stderr).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        let line = String::from_utf8_lossy(&line);
-        tracing::info!(target: "mahavishnu_worker::host::output", engine, "{}", redactor.text(line.trim_end()));
+    let mut stderr = BufReader::new(stderr);
+    // A secret may begin at the end of what is not a whole line.
+    let (mut line, mut begun) = (Vec::new(), String::new());
+    while (&mut stderr).take(MAX_LINE).read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&line);
+        let mut shown = redactor.piece(&mut begun, text.trim_end());
+        if line.ends_with(b"\n") {
+            shown.push_str(&std::mem::take(&mut begun));
+        }
+        tracing::info!(target: "mahavishnu_worker::host::output", engine, "{shown}");
+        line.clear();
     }
 }

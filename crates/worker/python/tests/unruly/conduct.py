@@ -1,0 +1,72 @@
+"""What a worker must survive, whatever the engine. `place` is a directory in which each case tells of itself.
+
+Every engine here has an object of two parts: `first`, which is counted, and `second`, which does what its case says. The
+tests: `test_unruly.py` on a host, `tests/e2e/unruly.rs` on the whole system.
+"""
+
+import asyncio
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+#: Events of a flood, where the engine has any, and characters of its result.
+EVENTS, RESULT = 6_000, 3_000_000
+
+
+def first(place, case):
+    with Path(place, f"{case}.first").open("a") as log:
+        log.write("x")
+
+
+def second(place, case, tell=lambda event: None):
+    """`tell` is the engine's own way of saying something on the way."""
+    return {
+        "fine": lambda: "fine",
+        "hang": lambda: _hang(place, case),
+        "deaf": lambda: _hang(place, case),
+        "held": lambda: _hang(place, case) if not Path(place, case).exists() else "passed",
+        "flood": lambda: _flood(tell),
+        "print": _print,
+        "leak": lambda: _leak(place, case),
+    }[case]()
+
+
+async def asleep(place, case):
+    _say(place, case)
+    await asyncio.sleep(3600)
+
+
+def _say(place, case):
+    """In which process the case is."""
+    part = Path(place, f"{case}.part")
+    part.write_text(str(os.getpid()))
+    part.rename(Path(place, case))
+
+
+def _hang(place, case):
+    """Holds its thread; nothing in Python ends it."""
+    _say(place, case)
+    threading.Event().wait()
+
+
+def _flood(tell):
+    for n in range(EVENTS):
+        tell({"n": n, "text": "x" * 500})
+    return "y" * RESULT
+
+
+def _print():
+    for n in range(20_000):
+        print("a line on standard output", n)
+    os.write(1, b"\x00\x00\x00\x05bytes that look like a frame\n" * 1000)
+    os.write(1, b"z" * 1_000_000)
+    subprocess.run(["sh", "-c", "echo; echo a child; echo an error >&2"], check=True)
+    return "printed"
+
+
+def _leak(place, case):
+    _say(place, case)
+    kept = []
+    while True:
+        kept.append(os.urandom(1 << 20))
