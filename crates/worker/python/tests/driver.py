@@ -11,11 +11,11 @@ import base64
 import json
 import os
 import signal
+import socket
 import struct
 import tempfile
 import unittest
-from collections.abc import Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +37,43 @@ def interpreter(engine: str) -> str:
 
 
 class Connection:
-    """Frames over one accepted connection."""
+    """Frames over one accepted connection. What has arrived is read, also when something could not be sent: asyncio's own
+    streams drop it then, and a host that ends while its call is answered seems to end without a word."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
+    def __init__(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        self._socket, self._buffer = accepted, bytearray()
+        self.closed = False
 
     async def receive(self) -> dict[str, Any] | None:
-        try:
-            (length,) = struct.unpack(">I", await self.reader.readexactly(4))
-            return json.loads(await self.reader.readexactly(length), parse_constant=_refuse)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+        head = await self._exactly(4)
+        body = head and await self._exactly(struct.unpack(">I", head)[0])
+        return json.loads(body, parse_constant=_refuse) if body else None
 
     async def send(self, frame: dict[str, Any]) -> None:
         body = json.dumps(frame).encode()
-        self.writer.write(struct.pack(">I", len(body)) + body)
-        await self.writer.drain()
+        await asyncio.get_running_loop().sock_sendall(self._socket, struct.pack(">I", len(body)) + body)
 
     def close(self) -> None:
-        self.writer.close()
+        """Whoever receives learns of the end, and nothing is left open."""
+        self.closed = True
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side was quicker
+
+    async def _exactly(self, length: int) -> bytes | None:
+        while len(self._buffer) < length:
+            try:
+                data = await asyncio.get_running_loop().sock_recv(self._socket, 1 << 16)
+            except ConnectionError:
+                data = b""
+            if not data:
+                return None
+            self._buffer += data
+        taken = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return taken
 
 
 class Checkpoints:
@@ -185,8 +203,12 @@ class Attempt:
 class Host:
     """A running host and the socket that it was given."""
 
-    def __init__(self, process: asyncio.subprocess.Process, server: Connection, hello: dict[str, Any]) -> None:
-        self.process, self.server, self.hello = process, server, hello
+    def __init__(
+        self, process: asyncio.subprocess.Process, server: Connection, hello: dict[str, Any],
+        clean: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.process, self.server, self.hello, self._clean = process, server, hello, clean
+        self.attempts: list[Attempt] = []
         self.waiting: dict[str, asyncio.Future[tuple[Connection, int]]] = {}
         self.exited: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         #: Checkpoints by execution and stage. Put aside, they go on in another host.
@@ -202,7 +224,8 @@ class Host:
         self.waiting[token] = asyncio.get_running_loop().create_future()
         await self.server.send({"t": "open", "token": token})
         connection, pid = await asyncio.wait_for(self.waiting[token], PATIENCE)
-        return Attempt(connection, pid, cel or {}, self.stages, self.states)
+        self.attempts.append(Attempt(connection, pid, cel or {}, self.stages, self.states))
+        return self.attempts[-1]
 
     async def run(
         self, cel: dict[str, Callable[[Any], Any]] | None = None, models: dict[str, dict[str, Any]] | None = None, **task: Any
@@ -221,76 +244,101 @@ class Host:
             if frame["pid"] == attempt.pid:
                 return frame
 
+    def is_as_new(self) -> bool:
+        """Whether another test can have it: it is ready, and no test has ended it."""
+        return self.hello["t"] == "server_hello" and self.process.returncode is None and not self.server.closed
+
+    def forget(self) -> None:
+        """Makes it as new: its attempts are over, and what they kept is gone."""
+        for attempt in self.attempts:
+            attempt.connection.close()
+            if attempt.pid != self.hello["pid"] and is_alive(attempt.pid):
+                os.killpg(attempt.pid, signal.SIGKILL)
+        self.attempts, self.stages, self.states = [], {}, States()
+
+    async def end(self) -> None:
+        """It must end by itself when the worker is gone, and have written nothing to standard output."""
+        try:
+            self.server.close()
+            await asyncio.wait_for(self.process.wait(), 10)
+            assert self.process.stdout is not None
+            assert await self.process.stdout.read() == b"", "something reached standard output"
+        finally:
+            await self._clean()
+
+    async def kill(self) -> None:
+        """Ends it after a failure."""
+        await self._clean()
+
     async def _read_exits(self) -> None:
         while (frame := await self.server.receive()) is not None:
             await self.exited.put(frame)
 
 
-@asynccontextmanager
-async def host(engine: str, isolation: str = "process", stderr: Path | None = None, **environment: str):
-    """Starts a host and waits until it is ready; afterwards it must end by itself."""
+async def start_host(engine: str, isolation: str, stderr: Path | None, environment: dict[str, str]) -> Host:
+    """Starts a host and waits until it is ready, or has said why it cannot be."""
     python = interpreter(engine)
-    with tempfile.TemporaryDirectory() as directory:
-        path = os.path.join(directory, "worker.sock")
-        hellos: asyncio.Queue[tuple[Connection, dict[str, Any]]] = asyncio.Queue()
-        running: list[Host] = []
-        accepted: list[Connection] = []
+    directory = tempfile.TemporaryDirectory()
+    path = os.path.join(directory.name, "worker.sock")
+    hellos: asyncio.Queue[tuple[Connection, dict[str, Any]]] = asyncio.Queue()
+    running: list[Host] = []
+    accepted: list[Connection] = []
+    listener = socket.socket(socket.AF_UNIX)
+    listener.setblocking(False)
+    listener.bind(path)
+    listener.listen()
 
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connection = Connection(reader, writer)
-            accepted.append(connection)
-            hello = await connection.receive()
-            if hello is None:
-                return
-            if hello["t"] == "hello":
-                running[0].waiting.pop(hello["token"]).set_result((connection, hello["pid"]))
-            else:
-                await hellos.put((connection, hello))
+    async def greet(connection: Connection) -> None:
+        hello = await connection.receive()
+        if hello is not None and hello["t"] == "hello":
+            running[0].waiting.pop(hello["token"]).set_result((connection, hello["pid"]))
+        elif hello is not None:
+            await hellos.put((connection, hello))
 
-        server = await asyncio.start_unix_server(accept, path)
-        log = open(stderr, "wb") if stderr else None
-        process = await asyncio.create_subprocess_exec(
-            python, "-m", "mahavishnu_host", "--engine", engine, "--socket", path, "--isolation", isolation,
-            env={**os.environ, "PYTHONPATH": str(TESTS.parent), **environment}, stdout=asyncio.subprocess.PIPE, stderr=log,
-        )
-        try:
-            connection, hello = await asyncio.wait_for(hellos.get(), PATIENCE)
-            running.append(Host(process, connection, hello))
-            yield running[0]
-            running[0].server.close()
-            await asyncio.wait_for(process.wait(), 10)
-            assert process.stdout is not None
-            assert await process.stdout.read() == b"", "something reached standard output"
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGKILL)
-                await process.wait()
-            for connection in accepted:
-                connection.close()
-            server.close()
-            await asyncio.sleep(0)  # lets the transports close
-            if log:
-                log.close()
+    async def accept() -> None:
+        greeting = set()
+        while True:
+            accepted.append(Connection((await asyncio.get_running_loop().sock_accept(listener))[0]))
+            greeting.add(asyncio.ensure_future(greet(accepted[-1])))
+
+    accepting = asyncio.ensure_future(accept())
+    log = open(stderr, "wb") if stderr else None
+    process = await asyncio.create_subprocess_exec(
+        python, "-m", "mahavishnu_host", "--engine", engine, "--socket", path, "--isolation", isolation,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent), **environment}, stdout=asyncio.subprocess.PIPE, stderr=log,
+    )
+
+    async def clean() -> None:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        for connection in accepted:
+            connection.close()
+        accepting.cancel()
+        await asyncio.sleep(0)  # lets go of the listener
+        listener.close()
+        if log:
+            log.close()
+        directory.cleanup()
+
+    try:
+        connection, hello = await asyncio.wait_for(hellos.get(), PATIENCE)
+    except BaseException:
+        await clean()
+        raise
+    running.append(Host(process, connection, hello, clean))
+    return running[0]
 
 
-@asynccontextmanager
-async def model_server():
-    """The real local model; yields the `model` member of a task."""
+async def start_model() -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
+    """The real local model, and the `model` member of a task."""
     process = await asyncio.create_subprocess_exec(
         interpreter("model"), str(MODEL_SERVER), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
-        ready = json.loads(line)
-        yield {"base_url": ready["base_url"], "name": ready["model"], "api_key": "none", "provider": "local"}
-        process.stdin.close()
-        await asyncio.wait_for(process.wait(), 10)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    assert process.stdout is not None
+    ready = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
+    return process, {"base_url": ready["base_url"], "name": ready["model"], "api_key": "none", "provider": "local"}
 
 
 def resumed(paused: dict[str, Any], approved: bool, **decision: Any) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import time
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from .driver import PROJECT, host, model_server
+from .driver import PROJECT
+from .pool import Case, host, model_server, tearDownModule  # noqa: F401
 
 NOWHERE = {"base_url": "http://127.0.0.1:9/v1", "name": "m", "api_key": "none", "provider": "local"}
 
 
-class Agents(unittest.IsolatedAsyncioTestCase):
+class Agents(Case):
     async def test_the_seeds_forms_are_answered_by_the_model(self):
         tasks = [
             {"agents": ["tester"], "task": "Run tests"},
@@ -80,7 +81,7 @@ class Agents(unittest.IsolatedAsyncioTestCase):
             self.assertIn("agents.py", ended["traceback"])
 
 
-class Scripted(unittest.IsolatedAsyncioTestCase):
+class Scripted(Case):
     """A model server of the test's own, for what a small model does by chance."""
 
     async def test_tools_read_the_repository_and_nothing_else(self):

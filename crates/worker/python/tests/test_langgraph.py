@@ -9,7 +9,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from .driver import PROJECT, host, interpreter, model_server, resumed, wait_for
+from .driver import PROJECT, interpreter, resumed, wait_for
+from .pool import Case, host, model_server, tearDownModule  # noqa: F401
 
 TRUE = {"true": lambda v: True, "false": lambda v: False, "'x'": lambda v: "x"}
 
@@ -23,7 +24,7 @@ def workflow(nodes, conditional=None, given=None, **more):
     return {"task": {"workflow": spec, "input": given or {}}}
 
 
-class Declarative(unittest.IsolatedAsyncioTestCase):
+class Declarative(Case):
     async def test_nodes_run_in_the_listed_order(self):
         async with host("langgraph") as running:
             nodes = [set_node("extract"), set_node("transform", "t"), set_node("load", "l")]
@@ -119,7 +120,7 @@ class Declarative(unittest.IsolatedAsyncioTestCase):
             self.assertIn("did you mean conditional?", (await running.run(task=cases[5][0])).ended["message"])
 
 
-class Approvals(unittest.IsolatedAsyncioTestCase):
+class Approvals(Case):
     async def test_pause_and_resume_in_another_host_without_running_nodes_again(self):
         rule = "state.approved"
         cel = TRUE | {rule: lambda v: v["state"].get("approved")}
@@ -132,14 +133,13 @@ class Approvals(unittest.IsolatedAsyncioTestCase):
                     {"approve": [{"when": rule, "to": "implement"}, {"to": "end"}]},
                     {"file": file},
                 )
-                async with host("langgraph") as running:
+                async with host("langgraph") as running, host("langgraph") as another:
                     first = await running.run(cel, **task)
                     paused = first.ended
                     self.assertEqual(paused["t"], "paused")
                     (approval,) = paused["approvals"]
                     self.assertEqual((approval["title"], approval["payload"]["node"]), ("approve", "approve"))
                     self.assertEqual((await running.exit_of(first))["status"], 0)
-                async with host("langgraph") as another:
                     another.stages = running.stages
                     decision = resumed(paused, approved, reason="looked at it")
                     output = (await another.run(cel, **task, **decision)).ended["output"]
@@ -174,7 +174,7 @@ class Approvals(unittest.IsolatedAsyncioTestCase):
             self.assertEqual((await running.run(**task, **last)).ended["output"]["state"]["answers"], ["a", "b"])
 
 
-class Recovery(unittest.IsolatedAsyncioTestCase):
+class Recovery(Case):
     async def test_a_killed_process_is_replaced_at_the_node_where_it_stood(self):
         """Three steps, the second of two nodes side by side: one ends, the other holds its process until it is killed."""
         with tempfile.TemporaryDirectory() as directory:
@@ -237,7 +237,7 @@ class Recovery(unittest.IsolatedAsyncioTestCase):
                 self.assertEqual(output["state"]["log"], ["before", "before", "inner one", "inner two", "seen 4"])
 
 
-class References(unittest.IsolatedAsyncioTestCase):
+class References(Case):
     async def test_the_users_own_graph_pauses_and_goes_on(self):
         async with host("langgraph") as running:
             for reference in ("graphs.py:builder", "graphs.py:compiled", "graphs:make"):
@@ -294,7 +294,7 @@ def _steps(order):
     return [order[0], sorted(order[1:3]), *order[3:]]
 
 
-class WithModel(unittest.IsolatedAsyncioTestCase):
+class WithModel(Case):
     async def test_an_agent_node_streams_and_its_answer_is_in_the_state(self):
         async with model_server() as model, host("langgraph") as running:
             task = workflow(["review", "verify"], given={"requirements": "The login page must use TLS."})

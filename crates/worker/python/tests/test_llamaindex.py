@@ -10,7 +10,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from .driver import TESTS, host, model_server, resumed
+from .driver import TESTS, resumed
+from .pool import Case, host, model_server, tearDownModule  # noqa: F401
 
 WORKFLOWS = TESTS.parents[3] / "tests" / "workflows"
 PROJECT = WORKFLOWS / "project"
@@ -27,7 +28,7 @@ def rag(query: str, *names: str, **more):
     return {"task": task, "documents": {name: str(WORKFLOWS / name) for name in names}, "project": str(PROJECT)}
 
 
-class Engine(unittest.IsolatedAsyncioTestCase):
+class Engine(Case):
     """Tests share one host: importing takes longer than all of them."""
 
     async def asyncSetUp(self):

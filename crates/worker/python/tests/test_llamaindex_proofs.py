@@ -13,6 +13,7 @@ import unittest
 from pathlib import Path
 
 from .driver import TESTS, interpreter, wait_for
+from .pool import tearDownModule  # noqa: F401
 from .test_llamaindex import OBJECTS, Engine
 
 RECALL = TESTS.parents[3] / "crates" / "worker-llamaindex" / "recall"

@@ -18,59 +18,17 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from .driver import PATIENCE, TESTS, host, interpreter, is_alive, wait_for
+from .driver import PATIENCE, TESTS, interpreter, is_alive, wait_for
+from .pool import Case, host, tearDownModule  # noqa: F401
+from .prefect_server import Server, spawn
 
 WORKFLOWS = TESTS.parents[3] / "tests" / "workflows"
 PROJECT = WORKFLOWS / "project"
 RATES = {"items": [{"account": "ada", "plan": "gold"}, {"account": "ben", "plan": "tin"}]}
 
 
-class Server:
-    """A Prefect server child on a database that is made once for all tests."""
-
-    directory = ""
-
-    @classmethod
-    def start(cls) -> None:
-        cls.directory = cls.directory or tempfile.mkdtemp()
-        cls.process, ready = spawn("--data", cls.directory)
-        cls.url = ready["url"]
-
-    @classmethod
-    def stop(cls) -> None:
-        cls.process.terminate()
-        cls.process.wait(20)
-        cls.process.stdout.close()
-
-    @classmethod
-    def post(cls, path: str, body: dict) -> list[dict]:
-        headers = {"content-type": "application/json"}
-        request = urllib.request.Request(f"{cls.url}{path}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
-
-    @classmethod
-    def delete(cls, path: str) -> None:
-        urllib.request.urlopen(urllib.request.Request(f"{cls.url}{path}", method="DELETE"), timeout=20).close()
-
-
-def spawn(*options: str) -> tuple[subprocess.Popen, dict]:
-    process = subprocess.Popen(
-        [interpreter("prefect"), "-m", "mahavishnu_host.prefect_server", *options],
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, "the server ended before it was ready"
-    return process, json.loads(line)
-
-
 def setUpModule() -> None:
     Server.start()
-    unittest.addModuleCleanup(shutil.rmtree, Server.directory)
-    unittest.addModuleCleanup(Server.stop)
 
 
 @contextmanager
@@ -99,7 +57,7 @@ def http(answers: dict[str, list]):
         server.server_close()
 
 
-class Engine(unittest.IsolatedAsyncioTestCase):
+class Engine(Case):
     environment: dict[str, str] = {}
 
     async def asyncSetUp(self):
@@ -108,8 +66,8 @@ class Engine(unittest.IsolatedAsyncioTestCase):
         await self.start()
 
     async def start(self, **environment: str):
-        given = {"PREFECT_API_URL": Server.url, "PREFECT_HOME": self.data, **environment}
-        context = host("prefect", **given)
+        # What Prefect keeps is for all tests, so each has executions of its own.
+        context = host("prefect", **{**Server.environment(), **environment})
         self.host = await context.__aenter__()
         self.addAsyncCleanup(context.__aexit__, None, None, None)
 
@@ -121,7 +79,8 @@ class Engine(unittest.IsolatedAsyncioTestCase):
         return str(directory)
 
     async def run_task(self, task: dict, **more):
-        attempt = await self.host.run(**{"task": task, "data": self.data, "project": str(PROJECT), **more})
+        given = {"task": task, "data": self.data, "project": str(PROJECT), "execution": self._testMethodName}
+        attempt = await self.host.run(**{**given, **more})
         return attempt, attempt.ended
 
     async def output(self, task: dict, **more):
@@ -178,11 +137,11 @@ class Etl(Engine):
 
     async def test_again_changes_nothing_and_others_stay(self):
         task = {"type": "etl", "sources": ["database1"], "target": {"path": "shared.sqlite", "table": "sign_ins"}}
-        for attempt, execution in ((1, "e1"), (2, "e1"), (1, "e2")):
+        for attempt, execution in ((1, "again-1"), (2, "again-1"), (1, "again-2")):
             _, output = await self.output(task, attempt=attempt, execution=execution)
             self.assertEqual(output["loaded"], 5)
         counts = self.rows(output, "SELECT _execution, count(*) FROM sign_ins GROUP BY 1 ORDER BY 1")
-        self.assertEqual(counts, [("e1", 5), ("e2", 5)])
+        self.assertEqual(counts, [("again-1", 5), ("again-2", 5)])
 
     async def test_sql_transforms_and_reaches_nothing_else(self):
         sql = "SELECT account, count(*) AS n FROM database1 WHERE succeeded = 1 GROUP BY 1 ORDER BY 1"
@@ -418,7 +377,7 @@ class Absent(Engine):
         self.assertLess(time.monotonic() - began, 5)
 
 
-class Child(unittest.IsolatedAsyncioTestCase):
+class Child(Case):
     def setUp(self):
         self.data = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.data)

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from . import test_prefect
 from .driver import interpreter, TESTS
-from .test_prefect import PROJECT, Engine, Server, http, setUpModule, wait_for  # noqa: F401 - setUpModule starts the server
+from .pool import tearDownModule  # noqa: F401
+from .prefect_server import Server
+from .test_prefect import PROJECT, Engine, http, setUpModule, wait_for  # noqa: F401 - setUpModule starts the server
 
 KILLED = """
 import time

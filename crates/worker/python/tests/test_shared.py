@@ -8,7 +8,8 @@ import tempfile
 import time
 import unittest
 
-from .driver import host, resumed, wait_for
+from .driver import resumed, wait_for
+from .pool import Case, host, tearDownModule  # noqa: F401
 
 
 def python_node(function: str, **given):
@@ -16,7 +17,7 @@ def python_node(function: str, **given):
     return {"task": {"workflow": {"nodes": [node]}, "input": given}}
 
 
-class Shared(unittest.IsolatedAsyncioTestCase):
+class Shared(Case):
     async def test_attempts_run_side_by_side_in_one_process(self):
         async with host("langgraph", "shared") as running:
             slow = await running.open()

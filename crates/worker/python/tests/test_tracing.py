@@ -6,7 +6,8 @@ import json
 import subprocess
 import unittest
 
-from .driver import host, interpreter, model_server
+from .driver import interpreter
+from .pool import Case, host, model_server, tearDownModule  # noqa: F401
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACED = {"trace": {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": ""}}
@@ -37,7 +38,7 @@ def spans_of(attempt):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-class Tracing(unittest.IsolatedAsyncioTestCase):
+class Tracing(Case):
     def assert_one_tree(self, spans, engine):
         (root,) = [span for span in spans if span["name"] == f"run {engine}"]
         self.assertEqual((root["parent"], root["kind"]), (PARENT, 1))  # 1 is INTERNAL

@@ -1,0 +1,97 @@
+"""Cancelled in mid-call, on every engine and in both isolations, with what the worker does: a word, half a second, a kill.
+
+The other faults are the worker's to bear: `tests/e2e/unruly.rs`, which uses the same objects. Against the plain library:
+`test_the_same_as_the_plain_library` of each engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from .driver import TESTS, is_alive, wait_for
+from .pool import Case, host, tearDownModule  # noqa: F401
+from .prefect_server import Server
+
+#: The task of each engine that runs one of its objects.
+TASKS = {
+    "agno": lambda name, place, case: {"agent": f"steps.py:{name}", "task": f"{case} {place}"},
+    "langgraph": lambda name, place, case: {"graph": f"graph.py:{name}", "input": {"place": place, "case": case}},
+    "llamaindex": lambda name, place, case: {"workflow": f"events.py:{name}", "input": {"place": place, "case": case}},
+    "prefect": lambda name, place, case: {"flow": f"pipes.py:{name}", "parameters": {"place": place, "case": case}},
+}
+#: Engines that run a plain function in a thread: there a host in `shared` isolation goes on with its other attempts while it
+#: blocks. The rest call it on the event loop, and such a host is replaced by the worker.
+IN_A_THREAD = ("langgraph", "prefect")
+#: Between the worker's word and its kill, in seconds.
+GRACE = 0.5
+
+
+class Cancelled(Case):
+    def setUp(self):
+        self.place = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.place)
+
+    async def begun(self, running, engine: str, name: str, case: str, isolation: str):
+        """An attempt in the middle of its second part."""
+        attempt = await running.open()
+        task = TASKS[engine](name, self.place, case)
+        await attempt.start(task=task, project=str(TESTS / "unruly"), data=self.place, execution=f"{engine}-{case}-{isolation}")
+        await wait_for(lambda: Path(self.place, case).exists(), 60, f"{engine} begins {case}")
+        Path(self.place, case).unlink()
+        return attempt
+
+    async def stopped(self, running, attempt, isolation: str) -> tuple[str | None, float]:
+        """Stops it as the worker does; its last frame, and how long it took."""
+        began = time.monotonic()
+        await attempt.connection.send({"t": "cancel", "reason": "test"})
+        try:
+            last = (await asyncio.wait_for(attempt.last(), GRACE))["t"]
+        except (asyncio.TimeoutError, AssertionError):
+            last = None
+        if isolation == "process":
+            if is_alive(attempt.pid):
+                os.killpg(attempt.pid, signal.SIGKILL)
+            await running.exit_of(attempt)
+        attempt.connection.close()
+        return last, time.monotonic() - began
+
+    async def all_ways(self, engine: str, **environment: str):
+        for isolation in ("process", "shared"):
+            async with host(engine, isolation, **environment) as running:
+                ways = [("sleepy", "asleep")]
+                if isolation == "process" or engine in IN_A_THREAD:
+                    ways.append(("unruly", "hang"))
+                for name, case in ways:
+                    with self.subTest(isolation=isolation, case=case):
+                        took = []
+                        # A busy machine may need more; then it is tried again.
+                        while not took or took[-1] >= 1.0 and len(took) < 5:
+                            attempt = await self.begun(running, engine, name, case, isolation)
+                            last, seconds = await self.stopped(running, attempt, isolation)
+                            took.append(seconds)
+                        self.assertLess(took[-1], 1.0, took)
+                        if case == "asleep" and len(took) == 1:
+                            self.assertEqual(last, "cancelled")
+                task = TASKS[engine]("unruly", self.place, "fine")
+                after = await running.run(task=task, project=str(TESTS / "unruly"), data=self.place, execution="after")
+                self.assertEqual(after.ended["t"], "done", after.ended)
+                if isolation == "shared":
+                    running.server.close()  # a thread of it may still block
+
+    async def test_agno(self):
+        await self.all_ways("agno")
+
+    async def test_langgraph(self):
+        await self.all_ways("langgraph")
+
+    async def test_llamaindex(self):
+        await self.all_ways("llamaindex")
+
+    async def test_prefect(self):
+        await self.all_ways("prefect", **Server.environment())
