@@ -27,5 +27,4 @@ def unruly(place: str, case: str):
 
 @flow
 async def sleepy(place: str, case: str):
-    first(place, case)
     await asleep(place, case)
