@@ -146,6 +146,11 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached, or its answer has gaps.
     pub async fn artifacts(&self) -> Result<Vec<Artifact>> {
+        let list = || self.try_artifacts();
+        list.retry(patience()).when(|error| matches!(error, Error::Behind)).await
+    }
+
+    async fn try_artifacts(&self) -> Result<Vec<Artifact>> {
         let mut all = Vec::new();
         let mut metas = pin!(self.sweep(streams::ARTIFACT_STREAM, last_of_each(subjects::ARTIFACTS)));
         while let Some(message) = metas.try_next().await? {

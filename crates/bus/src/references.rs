@@ -4,7 +4,8 @@
 //! artifact stands in a message, or in a body that a message names, it is referred to. What must be there is asked by
 //! what messages mean ([`Bus::audit_artifacts`]).
 //!
-//! Invariant: a sweep reads every message from the first to the last, or is an error.
+//! Invariant: a sweep reads every message from the first to the last, or is an error; one that was disturbed by removals is
+//! read again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use backon::Retryable as _;
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mahavishnu_core::id::{ArtifactId, ExecutionId, ScheduleId};
@@ -62,6 +64,11 @@ impl Bus {
     /// # Errors
     /// When not everything could be read.
     pub async fn references(&self, wanted: &[Artifact]) -> Result<References> {
+        let read = || self.try_references(wanted);
+        read.retry(log::patience()).when(|error| matches!(error, Error::Behind)).await
+    }
+
+    async fn try_references(&self, wanted: &[Artifact]) -> Result<References> {
         let wanted: HashSet<&str> = wanted.iter().map(|artifact| artifact.id.as_str()).collect();
         let mut found = References::new();
         if wanted.is_empty() {
@@ -183,7 +190,11 @@ impl Bus {
                     yield message;
                 }
                 if read == before {
-                    Err(Error::Behind)?;
+                    // What was left may have been removed meanwhile.
+                    left = consumer.get_info().await.map_err(Error::new)?.num_pending;
+                    if left > 0 {
+                        Err(Error::Behind)?;
+                    }
                 }
             }
             // It would go away by itself.
