@@ -242,26 +242,3 @@ fn a_document_that_is_nowhere_fails_and_one_that_is_attached_is_read() {
         assert!(ran.output("llamaindex")["summary"].to_string().contains("Larkspur"));
     });
 }
-
-/// The commands that the README shows to somebody whose `dev` runs.
-#[test]
-fn the_tour_of_the_readme_runs_as_it_stands() {
-    test(async {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-        let mut blocks = readme.split("```bash\n").skip(1).filter_map(|rest| rest.split("```").next());
-        let tour = blocks.find(|block| block.starts_with("mahavishnu ")).unwrap();
-        let home = &system().await.home;
-        // Where the program is, and the state directory whose `dev` is asked.
-        let mahavishnu = mahavishnu(home, &[]).await;
-        let programs = std::path::Path::new(mahavishnu.get_program()).parent().unwrap();
-        let mut command = std::process::Command::new("bash");
-        command.args(["-eu", "-c", tour]).current_dir(root).env("MAHAVISHNU_HOME", home.path());
-        command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
-        let said = finished(command, b"", RUN).await.unwrap();
-        assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
-        for part in ["llamaindex", "langgraph", "847 seconds"] {
-            assert!(said.out.contains(part), "no {part} in {}", said.out);
-        }
-    });
-}

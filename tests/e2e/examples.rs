@@ -25,6 +25,21 @@ fn the_example_of_agno() {
 }
 
 #[test]
+fn the_example_of_langgraph() {
+    test(async {
+        let ran = run(&workflow("langgraph.yaml"), &["--approve"]).await.completed();
+        let state = &ran.output("triage")["state"];
+        assert_eq!((&state["urgent"], &state["plan"]), (&json!(["the shop is down"]), &json!("page")));
+        let output = ran.output("gate");
+        assert_eq!((&output["approved"], &output["state"]["n"]), (&json!(true), &json!(12)));
+        assert_eq!(output["state"]["sum"], 25);
+        let path: Vec<&str> = output["path"].as_array().unwrap().iter().filter_map(|n| n.as_str()).collect();
+        assert_eq!(path.first_chunk(), Some(&["count", "double", "double", "double", "fork"]));
+        assert_eq!(path.last_chunk(), Some(&["sum", "triage", "approve"]));
+    });
+}
+
+#[test]
 fn the_example_of_llamaindex() {
     test(async {
         let ran = run(&workflow("llamaindex.yaml"), &[]).await.completed();

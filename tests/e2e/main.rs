@@ -14,10 +14,11 @@
 //! | [`approvals`] | people decide under a policy, with the command line; a deadline decides when nobody does |
 //! | [`machines`] | what an engine keeps is known to its workers on other machines |
 //! | [`fork`] | the history of a graph and a fork from one of its checkpoints are those of the plain library |
-//! | [`langgraph`] | the examples of LangGraph's page, run as written |
 //! | [`pools`] | workers of one engine with different projects: each stage gets the project of its pool |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
-//! | [`examples`] | the example of the other engines' pages, run as written |
+//! | [`stores`] | pipelines read from an object store and load into one, and its signatures are checked |
+//! | [`pages`] | the engines' pages say what the code takes and gives, and their commands run as they stand |
+//! | [`examples`] | what the example of each engine's page gives |
 //! | [`fifth`] | an engine that a file registers is known everywhere and runs |
 //! | [`missing`] | an engine that is not there fails and is never a success |
 //! | [`noop`] | the engine of benchmarks and tests does what its tasks say |
@@ -38,16 +39,18 @@ mod examples;
 mod fifth;
 mod fork;
 mod kill;
-mod langgraph;
 mod machines;
 mod missing;
 mod noop;
+mod page;
+mod pages;
 mod pools;
 mod ran;
 mod refusals;
 mod schedules;
 mod secrets;
 mod site;
+mod stores;
 mod support;
 mod trace;
 mod unruly;

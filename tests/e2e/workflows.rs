@@ -15,7 +15,8 @@ use crate::support::{MODEL, SHORT, run, system, test, workflow};
 #[test]
 fn quick_start_reads_the_document_asks_and_works() {
     test(async {
-        let ran = run(&workflow("quick-start.yaml"), &["--approve"]).await.completed();
+        // The YAML form has the same plan.
+        let ran = run(&workflow("quick-start.json"), &["--approve"]).await.completed();
         let analysis = ran.output("llamaindex");
         stands_in(analysis, "Larkspur");
         stands_in(&analysis["documents"][0], "11.2 to 3.6 seconds");

@@ -36,6 +36,7 @@ use mahavishnu_process::settings;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
+use crate::system::DevFile;
 
 fn main() -> ExitCode {
     let (cli, matches) = match settings::parse_with_matches::<Cli>() {
@@ -45,8 +46,16 @@ fn main() -> ExitCode {
     let mut telemetry = cli.telemetry;
     match cli.command {
         Command::Coordinator(role) => mahavishnu_coordinator::main(role.options, &telemetry),
-        Command::Worker(role) => match system::engines::runs(&role.engine, role.module) {
-            Ok(runs) => mahavishnu_worker::main(&runs, role.options, cli.global.state_dir, &telemetry),
+        Command::Worker(mut role) => match system::engines::runs(&role.engine, role.module) {
+            Ok(runs) => {
+                let given = matches.subcommand().and_then(|(_, worker)| worker.value_source("nats"));
+                if given.is_none_or(|source| source == ValueSource::DefaultValue) {
+                    // Beside a running `dev` its server is meant.
+                    role.options.nats =
+                        DevFile::nats(cli.global.state_dir.as_deref()).unwrap_or(role.options.nats);
+                }
+                mahavishnu_worker::main(&runs, role.options, cli.global.state_dir, &telemetry)
+            }
             Err(problem) => settings::refused(&Cli::command().error(ErrorKind::InvalidValue, problem)),
         },
         command => {

@@ -127,7 +127,12 @@ async fn installed(provision: &Provision, environment: &Environment, python: boo
     };
     let directory = interpreter.parent().and_then(Path::parent).unwrap_or(&interpreter);
     if runs(&interpreter).await {
-        (good(name, directory.display().to_string()), true)
+        let versions: Vec<_> = environment
+            .versions()
+            .iter()
+            .map(|(package, version)| format!("{package} {version}, "))
+            .collect();
+        (good(name, format!("{}in {}", versions.concat(), directory.display())), true)
     } else {
         (broken(name, format!("{} does not run", interpreter.display()), directory), true)
     }

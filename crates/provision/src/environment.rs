@@ -24,12 +24,31 @@ const PATIENCE: Duration = Duration::from_secs(30 * 60);
 pub struct Environment {
     name: Cow<'static, str>,
     requirements_lock: Cow<'static, str>,
+    told: &'static [&'static str],
 }
 
 impl Environment {
     /// A file name and the text of the lock file.
     pub fn new(name: impl Into<Cow<'static, str>>, requirements_lock: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), requirements_lock: requirements_lock.into() }
+        Self { name: name.into(), requirements_lock: requirements_lock.into(), told: &[] }
+    }
+
+    /// With packages whose versions are of interest.
+    #[must_use]
+    pub const fn telling(mut self, packages: &'static [&'static str]) -> Self {
+        self.told = packages;
+        self
+    }
+
+    /// These packages with their versions, by the lock file; not those whose version depends on the Python.
+    pub fn versions(&self) -> Vec<(&'static str, &str)> {
+        let pinned = |package: &&'static str| {
+            let lines = self.requirements_lock.lines().filter_map(|line| line.split_once("=="));
+            let mut found = lines.filter(|(name, _)| name == package).map(|(_, rest)| rest);
+            let version = found.next().filter(|_| found.next().is_none())?;
+            Some((*package, version.split_whitespace().next()?))
+        };
+        self.told.iter().filter_map(pinned).collect()
     }
 
     /// The name.

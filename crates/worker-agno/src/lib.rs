@@ -3,5 +3,9 @@
 use mahavishnu_worker::Engine;
 
 /// Agno.
-pub const ENGINE: Engine =
-    Engine { name: "agno", requirements: include_str!("../requirements.lock"), sidecar: None };
+pub const ENGINE: Engine = Engine {
+    name: "agno",
+    requirements: include_str!("../requirements.lock"),
+    packages: &["agno", "openai"],
+    sidecar: None,
+};

@@ -7,6 +7,7 @@ use mahavishnu_worker::{Engine, Sidecar};
 pub const ENGINE: Engine = Engine {
     name: "prefect",
     requirements: include_str!("../requirements.lock"),
+    packages: &["prefect", "duckdb", "fastapi"],
     sidecar: Some(Sidecar {
         module: "mahavishnu_host.prefect_server",
         directory: "prefect",

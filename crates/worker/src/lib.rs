@@ -84,6 +84,8 @@ pub struct Engine {
     pub name: &'static str,
     /// The locked requirements of its environment.
     pub requirements: &'static str,
+    /// The packages whose versions it tells, as its host does.
+    pub packages: &'static [&'static str],
     /// A server that its host needs beside it.
     pub sidecar: Option<Sidecar>,
 }
@@ -91,7 +93,7 @@ pub struct Engine {
 impl Engine {
     /// The environment of its host.
     pub fn environment(&self) -> Environment {
-        Environment::new(self.name, self.requirements)
+        Environment::new(self.name, self.requirements).telling(self.packages)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::Model;
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "worker")]
 pub struct Options {
-    /// NATS servers, separated by commas
+    /// NATS servers, separated by commas; `mahavishnu worker` beside a running `mahavishnu dev` takes its server by default
     #[arg(long, env = "MAHAVISHNU_NATS_URL", default_value = "nats://127.0.0.1:4222")]
     pub nats: String,
     /// NATS credentials file

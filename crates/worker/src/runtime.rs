@@ -265,5 +265,6 @@ fn heartbeat(
         slots,
         busy: running.busy.load(Ordering::Relaxed),
         draining,
+        isolation: context.host.as_ref().map(|host| host.isolation().as_str().to_owned()).unwrap_or_default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use mahavishnu_proto::v1::{GetInfoRequest, GetInfoResponse, Pool};
 use mahavishnu_provision::doctor::{self, Check};
 use mahavishnu_provision::model;
 use mahavishnu_provision::nats::Durability;
@@ -11,7 +12,8 @@ use serde_json::json;
 use crate::args::Doctor;
 use crate::client::{Client, running_dev};
 use crate::context::Context;
-use crate::output::{self, Paint};
+use crate::failure;
+use crate::output::{self, Paint, json, words};
 use crate::system::engines;
 
 /// Runs it.
@@ -20,32 +22,57 @@ pub async fn run(context: &Context, args: Doctor) -> anyhow::Result<ExitCode> {
     let mut environments: Vec<_> = engines::ALL.iter().map(Engine::environment).collect();
     environments.push(model::environment());
     let mut checks = doctor::examine(&provision, &environments, Durability::default()).await;
-    checks.push(system(context).await?);
+    let (check, client) = system(context).await?;
+    checks.push(check);
+    let pools = match client {
+        Some(client) => pools(&client).await?,
+        None => Vec::new(),
+    };
+    checks.extend(pools.iter().map(pool));
     let ok = checks.iter().all(|check| check.ok);
     if context.global.json {
-        output::line(json!({"ok": ok, "checks": checks}));
+        let info = GetInfoResponse { pools, ..GetInfoResponse::default() };
+        let pools = json::message("GetInfoResponse", &info).get("pools").cloned().unwrap_or(json!([]));
+        output::line(json!({"ok": ok, "checks": checks, "pools": pools}));
     } else {
         output::lines(checks.iter().flat_map(|check| lines(check, Paint::stdout())));
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Which system commands of this user would speak to.
-async fn system(context: &Context) -> anyhow::Result<Check> {
+/// Which system commands of this user would speak to, and it, if it answers.
+async fn system(context: &Context) -> anyhow::Result<(Check, Option<Client>)> {
     let check = |ok, detail, advice| Check { check: "system".to_owned(), ok, detail, advice };
     if let Some(endpoint) = &context.global.endpoint {
-        let answers = Client::new(endpoint)?.answers().await;
+        let client = Client::new(endpoint)?;
+        let answers = client.answers().await;
         let advice =
             (!answers).then(|| "start it, or leave out --endpoint and MAHAVISHNU_ENDPOINT".to_owned());
         let detail = format!("{endpoint} {}", if answers { "answers" } else { "does not answer" });
-        return Ok(check(answers, detail, advice));
+        return Ok((check(answers, detail, advice), answers.then_some(client)));
     }
     Ok(match running_dev(context).await? {
         Some(dev) => {
-            check(true, format!("mahavishnu dev (process {}) serves {}", dev.pid, dev.endpoint), None)
+            let detail = format!("mahavishnu dev (process {}) serves {}", dev.pid, dev.endpoint);
+            (check(true, detail, None), Some(Client::new(&dev.endpoint)?))
         }
-        None => check(true, "none runs now; mahavishnu dev starts one".to_owned(), None),
+        None => (check(true, "none runs now; mahavishnu dev starts one".to_owned(), None), None),
     })
+}
+
+async fn pools(client: &Client) -> anyhow::Result<Vec<Pool>> {
+    let response = client.orchestrator().get_info(GetInfoRequest {}).await;
+    Ok(response.map_err(failure::at(&client.endpoint))?.into_inner().pools)
+}
+
+/// Who takes the tasks of a pool.
+fn pool(pool: &Pool) -> Check {
+    Check {
+        check: format!("workers of {}", words::pool(pool)),
+        ok: true,
+        detail: words::capacity(pool),
+        advice: None,
+    }
 }
 
 fn lines(check: &Check, paint: Paint) -> Vec<String> {

@@ -81,5 +81,8 @@ pub async fn info(context: &Context) -> anyhow::Result<ExitCode> {
     output::line(format!("nats-server {}, {} of every stream", info.nats_version, info.replicas));
     output::line(format!("durability {level}: can lose {}", info.loss_budget));
     output::lines(info.retention.iter().flat_map(kept));
+    for pool in &info.pools {
+        output::line(format!("workers of {}: {}", words::pool(pool), words::capacity(pool)));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -120,10 +120,15 @@ fn graph(output: &Map<String, Value>, paint: Paint) -> Vec<String> {
         let by = by.map(|by| format!(" by {}", words::short(by))).unwrap_or_default();
         lines.push(format!("{}{by}", if approved { paint.good("approved") } else { paint.bad("rejected") }));
     }
-    let results = output.get("state").and_then(|state| state.get("results")).and_then(Value::as_object);
+    let Some(state) = output.get("state") else { return lines };
+    let results = state.get("results").and_then(Value::as_object);
     for (node, said) in results.into_iter().flatten() {
         lines.push(paint.strong(words::short(node)));
         lines.extend(value(said));
+    }
+    if results.is_none() {
+        // A graph of somebody's own, which says in its state what it came to.
+        lines.extend(value(state));
     }
     lines
 }
@@ -168,7 +173,8 @@ fn sources(of: &Value) -> impl Iterator<Item = String> {
     let mut told: Vec<String> = Vec::new();
     for source in of.get("sources").and_then(Value::as_array).into_iter().flatten() {
         let Some(file) = source.get("file").and_then(Value::as_str) else { continue };
-        let page = source.get("page").map(|page| format!(", page {page}")).unwrap_or_default();
+        let page = source.get("page").filter(|page| !page.is_null());
+        let page = page.map(|page| format!(", page {page}")).unwrap_or_default();
         let line = format!("[{}{page}]", words::short(file));
         if !told.contains(&line) && told.len() < MOST_ITEMS {
             told.push(line);

@@ -1,5 +1,7 @@
 //! Events in words, without colours.
 
+use std::collections::BTreeSet;
+
 use mahavishnu_core::workflow::{ApprovalPolicy, OnTimeout};
 use mahavishnu_proto::v1::event::Kind;
 use mahavishnu_proto::v1::{Error, Event, StageProgress};
@@ -9,6 +11,27 @@ use serde_json::{Map, Value};
 
 /// Longest piece of somebody else's text in one line.
 const LONGEST: usize = 160;
+
+/// The workers of a pool, by name.
+pub fn pool(pool: &v1::Pool) -> String {
+    queue(&pool.engine, &pool.name)
+}
+
+/// How many workers a pool has, what they can take, and what they run.
+pub fn capacity(pool: &v1::Pool) -> String {
+    let workers = match pool.workers.len() {
+        1 => "1 worker".to_owned(),
+        many => format!("{many} workers"),
+    };
+    let kinds: BTreeSet<_> = pool.workers.iter().map(|worker| worker.isolation.as_str()).collect();
+    let kinds: Vec<_> = kinds.into_iter().filter(|kind| !kind.is_empty()).collect();
+    let isolation =
+        if kinds.is_empty() { String::new() } else { format!(", isolation {}", kinds.join(" and ")) };
+    // Not all of them need to run the same.
+    let versions: BTreeSet<_> = pool.workers.iter().flat_map(|worker| &worker.versions).collect();
+    let versions: Vec<_> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    format!("{workers}, {} of {} slots in use{isolation}; {}", pool.busy, pool.slots, versions.join(", "))
+}
 
 /// What happened, in a line; nothing for a token delta.
 pub fn happened(kind: &Kind) -> Option<String> {
@@ -117,7 +140,8 @@ pub fn progress(told: &StageProgress) -> String {
             None => format!("read {name}{}", counts(&data, &["pages", "words", "passages", "requirements"])),
         },
         "retrieval" => {
-            let page = data.get("page").map(|page| format!(", page {page}")).unwrap_or_default();
+            let page = data.get("page").filter(|page| !page.is_null());
+            let page = page.map(|page| format!(", page {page}")).unwrap_or_default();
             match text("text") {
                 Some(passage) => format!("found in {name}{page}: \u{201c}{}\u{201d}", short(passage)),
                 None => format!("found in {name}{page}"),

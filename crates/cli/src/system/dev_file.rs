@@ -2,11 +2,16 @@
 //!
 //! Invariant: the file is a hint. Whoever reads it asks the endpoint before believing it.
 
-use std::path::PathBuf;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use mahavishnu_provision::StateDir;
 use serde::{Deserialize, Serialize};
+
+/// A server of this machine answers at once or is not there.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a running `dev` says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,13 @@ impl DevFile {
     /// What the last `dev` of this state directory wrote, if it is readable.
     pub fn read(state: &StateDir) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(path(state)).ok()?).ok()
+    }
+
+    /// Where the NATS server of a running `dev` is, if one answers there.
+    pub fn nats(state_dir: Option<&Path>) -> Option<String> {
+        let nats = Self::read(&StateDir::open(state_dir).ok()?)?.nats;
+        let address = nats.strip_prefix("nats://")?.parse().ok()?;
+        TcpStream::connect_timeout(&address, CONNECT_LIMIT).is_ok().then_some(nats)
     }
 
     /// Writes it, whole or not at all.

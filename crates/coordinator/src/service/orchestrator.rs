@@ -14,6 +14,7 @@ use mahavishnu_proto::v1::{
     PlanRequest, PlanResponse, PlannedStage, RecommendRequest, RecommendResponse, SelectRequest,
     SelectResponse,
 };
+use mahavishnu_proto::worker::Heartbeat;
 use mahavishnu_proto::{json, public, v1};
 use tonic::{Request, Response, Status, async_trait};
 
@@ -94,6 +95,7 @@ impl OrchestratorService for Api {
             replicas: u32::try_from(level.replicas).unwrap_or(u32::MAX),
             loss_budget: level.loss_budget().to_owned(),
             retention: Some(retention(self.app.retention)),
+            pools: pools(&self.app),
         }))
     }
 
@@ -147,17 +149,41 @@ fn retention(retention: Retention) -> v1::Retention {
 }
 
 fn profile(app: &App, profile: &Profile) -> v1::Profile {
-    let workers = app
-        .workers()
-        .of(profile.name.as_str())
-        .into_iter()
-        .map(|heartbeat| v1::Worker {
-            id: heartbeat.worker_id,
-            versions: heartbeat.versions,
-            slots: heartbeat.slots,
-            busy: heartbeat.busy,
-            pool: heartbeat.pool,
-        })
-        .collect();
-    v1::Profile { workers, ..public::profile(profile) }
+    v1::Profile { workers: workers(app, profile), ..public::profile(profile) }
+}
+
+/// The connected workers of an engine, by pool.
+fn workers(app: &App, profile: &Profile) -> Vec<v1::Worker> {
+    let live = app.workers().of(profile.name.as_str());
+    let worker = |heartbeat: Heartbeat| v1::Worker {
+        id: heartbeat.worker_id,
+        versions: heartbeat.versions,
+        slots: heartbeat.slots,
+        busy: heartbeat.busy,
+        pool: heartbeat.pool,
+        isolation: heartbeat.isolation,
+    };
+    live.into_iter().map(worker).collect()
+}
+
+fn pools(app: &App) -> Vec<v1::Pool> {
+    let mut pools: Vec<v1::Pool> = Vec::new();
+    for profile in app.registry().profiles() {
+        for worker in workers(app, profile) {
+            let engine = profile.name.as_str();
+            if !pools.last().is_some_and(|last| last.engine == engine && last.name == worker.pool) {
+                pools.push(v1::Pool {
+                    engine: engine.to_owned(),
+                    name: worker.pool.clone(),
+                    ..v1::Pool::default()
+                });
+            }
+            if let Some(pool) = pools.last_mut() {
+                pool.slots = pool.slots.saturating_add(worker.slots);
+                pool.busy = pool.busy.saturating_add(worker.busy);
+                pool.workers.push(worker);
+            }
+        }
+    }
+    pools
 }

@@ -66,6 +66,25 @@ async fn the_level_of_durability_is_told() {
     assert_eq!(info.durability(), v1::get_info_response::Durability::Power);
     assert!(info.nats_version.starts_with("2."), "{info:?}");
     assert_eq!((info.replicas, info.loss_budget.is_empty()), (1, false));
+    assert_eq!(info.pools, [], "nobody is connected");
+}
+
+#[tokio::test]
+async fn the_pools_of_connected_workers_are_told() {
+    let (nats, coordinator) = start().await;
+    let (plain, pooled) = (Worker::join(&nats).await, Worker::join_pool(&nats, "reports").await);
+    let _beating = (plain.beat(), pooled.beat());
+    let told = wait_for("both pools", async || {
+        let info = coordinator.orchestrator().get_info(v1::GetInfoRequest {}).await.unwrap().into_inner();
+        (info.pools.len() == 2).then_some(info.pools)
+    });
+    let of = |pool: &v1::Pool| {
+        let isolation: Vec<_> = pool.workers.iter().map(|worker| worker.isolation.clone()).collect();
+        (pool.engine.clone(), pool.name.clone(), pool.slots, pool.busy, isolation)
+    };
+    let told: Vec<_> = told.await.unwrap().iter().map(of).collect();
+    let expected = |pool: &str| ("custom".to_owned(), pool.to_owned(), 1, 0, vec!["process".to_owned()]);
+    assert_eq!(told, [expected(""), expected("reports")]);
 }
 
 /// A coordinator that has just started knows the workers that are there.

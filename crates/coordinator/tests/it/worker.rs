@@ -64,8 +64,14 @@ impl Worker {
     /// Says once that it is there.
     pub async fn heartbeat(&self) {
         let (worker_id, engine) = (self.id.to_string(), "custom".to_owned());
-        let heartbeat =
-            Heartbeat { worker_id, engine, pool: self.pool.into(), slots: 1, ..Heartbeat::default() };
+        let heartbeat = Heartbeat {
+            worker_id,
+            engine,
+            pool: self.pool.into(),
+            slots: 1,
+            isolation: "process".into(),
+            ..Heartbeat::default()
+        };
         self.bus.heartbeat(&EngineName::parse("custom").unwrap(), &self.id, &heartbeat).await;
     }
 

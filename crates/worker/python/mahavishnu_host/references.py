@@ -56,7 +56,7 @@ def _locate(place: str, root: Path, field: str) -> Path:
             raise StageError("REFERENCE_OUTSIDE", f"{place} is outside the project directory", field=field)
         if file.is_file():
             return file
-    raise StageError("REFERENCE_NOT_FOUND", f"{place} is not in the project directory", field=field)
+    raise StageError("REFERENCE_NOT_FOUND", f"{place} is not in the project directory {root}", field=field)
 
 
 def _load_file(file: Path, root: Path) -> ModuleType:

@@ -64,6 +64,7 @@ enum State {
 /// The engine host. Cheap to clone; the process ends with the last clone.
 #[derive(Clone)]
 pub struct Host {
+    isolation: Isolation,
     state: watch::Receiver<State>,
     _supervisor: Arc<tokio_util::task::AbortOnDropHandle<()>>,
 }
@@ -75,8 +76,10 @@ impl Host {
     /// When the engine cannot be imported in this environment.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let (sender, state) = watch::channel(State::Starting);
+        let isolation = options.isolation;
         let task = tokio::spawn(Supervisor::new(options, sender).run());
-        let host = Self { state, _supervisor: Arc::new(tokio_util::task::AbortOnDropHandle::new(task)) };
+        let host =
+            Self { isolation, state, _supervisor: Arc::new(tokio_util::task::AbortOnDropHandle::new(task)) };
         host.live().await?;
         Ok(host)
     }
@@ -89,6 +92,11 @@ impl Host {
         let live = tokio::time::timeout(PATIENCE, self.live()).await;
         let Ok(live) = live else { bail!("the engine host is not ready after {PATIENCE:?}") };
         live?.open().await
+    }
+
+    /// How it keeps attempts apart.
+    pub const fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     /// Versions of what it runs.

@@ -12,15 +12,20 @@ use serde_json::{Map, Value};
 use crate::violation::{Reason, Violations};
 
 use super::super::fields::{Fields, Templates};
-use super::reference;
+use super::{Vocabulary, reference};
 
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["agents", "agent", "team"];
-const KEYS: &[&str] = &["task", "input", "model", "session", "mode", "instructions", "writes"];
+const AGENTS: &[&str] = &["task", "input", "model", "session", "mode", "instructions", "writes"];
 const OWN: &[&str] = &["task", "input", "model", "session"];
 const MODES: &[&str] = &["coordinate", "route", "broadcast", "tasks"];
 const WRITES: &[&str] = &["never", "ask", "allow"];
 const MAX_AGENTS: usize = 50;
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+    keys: &[("agents", AGENTS), ("agent", OWN), ("team", OWN)],
+    words: &[("mode", MODES), ("writes", WRITES)],
+    bounds: &[("agents", MAX_AGENTS as u64)],
+};
 
 pub(super) fn check(
     task: &Map<String, Value>,
@@ -28,7 +33,7 @@ pub(super) fn check(
     templates: Templates<'_>,
     violations: &mut Violations,
 ) {
-    let mut fields = Fields::new(task, path, &[FORMS, KEYS].concat(), templates, violations);
+    let mut fields = Fields::new(task, path, &[FORMS, AGENTS].concat(), templates, violations);
     fields.text("task");
     fields.text("model");
     fields.fixed_text("session");
@@ -42,7 +47,7 @@ pub(super) fn check(
             agents(&mut fields);
         }
         Some(form) => {
-            fields.only(form, KEYS, OWN);
+            fields.only(form, AGENTS, OWN);
             reference(&mut fields, form);
         }
         None => {}

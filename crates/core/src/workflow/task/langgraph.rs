@@ -2,7 +2,7 @@
 //!
 //! * `workflow`: `nodes`, optionally `conditional`, `edges` and `max_steps`, with an `input` that goes into the
 //!   first state, and a `model`.
-//! * `graph`: the user's own, with `input` and `model`.
+//! * `graph`: the user's own, with `input`. It has its own model.
 //!
 //! How a declared graph runs:
 //!
@@ -26,12 +26,20 @@ use crate::expression::{Expression, Template, Type};
 use crate::violation::{Reason, Violations, item, member, suggestion};
 
 use super::super::fields::{Fields, Templates, quoted, wrong_type};
-use super::reference;
+use super::{Vocabulary, reference};
 
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["workflow", "graph"];
 const KEYS: &[&str] = &["input", "model"];
+const OWN: &[&str] = &["input"];
+const GRAPH: &[&str] = &["nodes", "conditional", "edges", "max_steps"];
+const ROUTE: &[&str] = &["when", "to"];
 const KINDS: &[&str] = &["agent", "approval", "graph", "python", "set", "tool"];
+const AGENT: &[&str] = &["role", "instructions", "max_tokens", "model"];
+const APPROVAL: &[&str] = &["title", "question"];
+const REFERENCE: &[&str] = &["ref"];
+const SET: &[&str] = &["values"];
+const TOOL: &[&str] = &["ref", "args"];
 /// Where a graph stops; no node may have this name.
 pub const END: &str = "end";
 /// Other spellings of it that LangGraph's users know.
@@ -42,6 +50,28 @@ const MAX_NODES: usize = 200;
 /// Routes of a node.
 const MAX_ROUTES: usize = 50;
 const MAX_STEPS: u64 = 10_000;
+const MAX_TOKENS: u64 = 1_000_000;
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+    keys: &[
+        ("workflow", KEYS),
+        ("graph", OWN),
+        ("in workflow", GRAPH),
+        ("in conditional", ROUTE),
+        ("node agent", AGENT),
+        ("node approval", APPROVAL),
+        ("node graph", REFERENCE),
+        ("node python", REFERENCE),
+        ("node set", SET),
+        ("node tool", TOOL),
+    ],
+    words: &[],
+    bounds: &[
+        ("nodes", MAX_NODES as u64),
+        ("conditional", MAX_ROUTES as u64),
+        ("edges", MAX_ROUTES as u64),
+        ("max_steps", MAX_STEPS),
+    ],
+};
 
 /// A declared graph.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,7 +114,10 @@ pub(super) fn check(
                 Graph::read(workflow, &path, templates, fields.violations);
             }
         }
-        Some(form) => reference(&mut fields, form),
+        Some(form) => {
+            fields.only(form, KEYS, OWN);
+            reference(&mut fields, form);
+        }
         None => {}
     }
 }
@@ -163,13 +196,7 @@ impl Graph {
         templates: Templates<'_>,
         violations: &mut Violations,
     ) -> Self {
-        let mut fields = Fields::new(
-            workflow,
-            path,
-            &["nodes", "conditional", "edges", "max_steps"],
-            templates,
-            violations,
-        );
+        let mut fields = Fields::new(workflow, path, GRAPH, templates, violations);
         fields.whole("max_steps", 1, MAX_STEPS);
         fields.require("nodes", "a list of names, or of objects with \"name\" and \"kind\"");
         let mut graph = Self::default();
@@ -239,11 +266,11 @@ fn described<'a>(
     let text = |key| members.get(key).and_then(Value::as_str);
     let kind = text("kind").or_else(|| text("name").filter(|name| *name == "approve").map(|_| "approval"));
     let own: &[&str] = match kind {
-        Some("approval") => &["title", "question"],
-        Some("graph" | "python") => &["ref"],
-        Some("tool") => &["ref", "args"],
-        Some("set") => &["values"],
-        _ => &["role", "instructions", "max_tokens", "model"],
+        Some("approval") => APPROVAL,
+        Some("graph" | "python") => REFERENCE,
+        Some("tool") => TOOL,
+        Some("set") => SET,
+        _ => AGENT,
     };
     let known = [&["name", "kind"], own].concat();
     let mut fields = Fields::new(members, path, &known, templates, violations);
@@ -252,7 +279,7 @@ fn described<'a>(
     for key in ["title", "question", "role", "instructions", "model"] {
         fields.text(key);
     }
-    fields.whole("max_tokens", 1, 1_000_000);
+    fields.whole("max_tokens", 1, MAX_TOKENS);
     if own.contains(&"ref") && fields.require("ref", "the function or graph, such as \"nodes.py:check\"") {
         reference(&mut fields, "ref");
     }
@@ -306,7 +333,7 @@ fn routes(value: &Value, path: &str, violations: &mut Violations) -> Routes {
                     wrong_type(path, "an object with \"to\" and \"when\"", rule, violations);
                     continue;
                 };
-                let mut fields = Fields::new(members, &path, &["when", "to"], Templates::NONE, violations);
+                let mut fields = Fields::new(members, &path, ROUTE, Templates::NONE, violations);
                 let mut holds = None;
                 if let Some(source) = fields.text("when") {
                     let at = fields.at("when");

@@ -12,14 +12,29 @@ use crate::violation::{Reason, Violations, suggestion};
 
 use super::super::fields::{Fields, Templates, quoted};
 use super::super::limits::MAX_DOCUMENTS;
-use super::{documents, reference};
+use super::{Vocabulary, documents, reference};
 
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["type", "query_engine", "workflow"];
 const TYPES: &[&str] = &["document_analysis", "rag_workflow"];
 const KEYS: &[&str] = &["docs", "questions", "query", "index", "top_k", "filters", "model", "input"];
+const ANALYSIS: &[&str] = &["docs", "questions", "model"];
+const RAG: &[&str] = &["query", "docs", "index", "top_k", "filters", "model"];
+const OWN: &[&str] = &["input", "model"];
+const FILTERS: &[&str] = &["file", "pages"];
 const MAX_QUESTIONS: usize = 20;
 const MAX_TOP_K: u64 = 50;
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+    keys: &[
+        ("document_analysis", ANALYSIS),
+        ("rag_workflow", RAG),
+        ("query_engine", OWN),
+        ("workflow", OWN),
+        ("in filters", FILTERS),
+    ],
+    words: &[],
+    bounds: &[("docs", MAX_DOCUMENTS as u64), ("questions", MAX_QUESTIONS as u64), ("top_k", MAX_TOP_K)],
+};
 
 pub(super) fn check(
     task: &Map<String, Value>,
@@ -41,7 +56,7 @@ pub(super) fn check(
             None => {}
         },
         Some(form) => {
-            fields.only(form, KEYS, &["input", "model"]);
+            fields.only(form, KEYS, OWN);
             reference(&mut fields, form);
         }
         None => {}
@@ -49,7 +64,7 @@ pub(super) fn check(
 }
 
 fn analysis(fields: &mut Fields<'_, '_>) {
-    fields.only("document_analysis", KEYS, &["docs", "questions", "model"]);
+    fields.only("document_analysis", KEYS, ANALYSIS);
     fields.require("docs", "a list of the documents to analyse");
     if fields.bounded_list("docs", MAX_DOCUMENTS).is_some() {
         documents(fields, "docs");
@@ -65,7 +80,7 @@ fn analysis(fields: &mut Fields<'_, '_>) {
 }
 
 fn rag(fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
-    fields.only("rag_workflow", KEYS, &["query", "docs", "index", "top_k", "filters", "model"]);
+    fields.only("rag_workflow", KEYS, RAG);
     fields.require("query", "the question");
     fields.fixed_text("query");
     documents(fields, "docs");
@@ -73,7 +88,7 @@ fn rag(fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
     fields.whole("top_k", 1, MAX_TOP_K);
     let path = fields.at("filters");
     if let Some(members) = fields.object("filters") {
-        let mut filters = Fields::new(members, &path, &["file", "pages"], templates, fields.violations);
+        let mut filters = Fields::new(members, &path, FILTERS, templates, fields.violations);
         if !filters.get("file").is_some_and(Value::is_string) {
             filters.texts("file");
         }

@@ -18,6 +18,28 @@ use crate::violation::{Reason, Violations};
 use super::fields::{Fields, Templates, quoted};
 use super::path::{check_document, check_relative};
 
+/// What the tasks of an engine may say. The checks go by these lists, and the pages of the engines have tables of them.
+#[derive(Debug)]
+pub struct Vocabulary {
+    /// Keys, by the form that takes them beside its own; `in KEY`: of the objects under this key.
+    pub keys: &'static [(&'static str, &'static [&'static str])],
+    /// The words that a key takes.
+    pub words: &'static [(&'static str, &'static [&'static str])],
+    /// The largest number that a key takes, or of items.
+    pub bounds: &'static [(&'static str, u64)],
+}
+
+/// What the tasks of a built-in engine may say.
+pub fn vocabulary(engine: &str) -> Option<&'static Vocabulary> {
+    Some(match engine {
+        "agno" => &agno::VOCABULARY,
+        "langgraph" => &langgraph::VOCABULARY,
+        "llamaindex" => &llamaindex::VOCABULARY,
+        "prefect" => &prefect::VOCABULARY,
+        _ => return None,
+    })
+}
+
 /// Checks a task. `templates` tells what those in it yield, if they still are.
 pub(super) fn check(
     engine: &str,

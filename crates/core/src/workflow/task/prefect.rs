@@ -17,7 +17,7 @@ use crate::violation::{Reason, Violations, item, member, suggestion};
 use super::super::fields::{Fields, Templates, quoted};
 use super::super::graph::Graph;
 use super::super::path::check_relative;
-use super::reference;
+use super::{Vocabulary, reference};
 
 /// The keys of which a task has exactly one.
 pub(super) const FORMS: &[&str] = &["type", "flow"];
@@ -28,10 +28,28 @@ const ETL: &[&str] = &["schedule", "timezone", "sources", "transform", "expect",
 const DAG: &[&str] = &["schedule", "timezone", "sources", "tasks"];
 const FLOW: &[&str] = &["schedule", "timezone", "parameters"];
 const KINDS: &[&str] = &["python", "sql", "http", "shell"];
-const TARGET_KINDS: &[&str] = &["sqlite", "duckdb", "csv", "parquet", "postgres"];
+const TARGET_KINDS: &[&str] = &["sqlite", "duckdb", "csv", "parquet", "postgres", "s3"];
+/// Those that the worker's catalogue knows by name.
+const TARGET_PLACES: &[&str] = &["postgres", "s3"];
 /// What may be expected of a table.
 const EXPECTATIONS: &[&str] = &["columns", "not_null", "unique", "min_rows", "max_rows"];
+const TARGET: &[&str] = &["kind", "path", "name", "table"];
+/// Of a task, beside its kind.
+const STEP: &[&str] = &["needs", "parameters"];
 const MAX_TASKS: usize = 100;
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+    keys: &[
+        ("etl", ETL),
+        ("scheduled_etl", ETL),
+        ("dag", DAG),
+        ("flow", FLOW),
+        ("in target", TARGET),
+        ("in expect", EXPECTATIONS),
+        ("in tasks", STEP),
+    ],
+    words: &[("target", TARGET_KINDS), ("tasks", KINDS)],
+    bounds: &[("tasks", MAX_TASKS as u64)],
+};
 
 pub(super) fn check(
     task: &Map<String, Value>,
@@ -105,17 +123,29 @@ fn etl(form: &str, fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
     expect(fields, templates);
     if let Some(Value::Object(members)) = fields.get("target") {
         let path = fields.at("target");
-        let mut target =
-            Fields::new(members, &path, &["kind", "path", "name", "table"], templates, fields.violations);
-        target.one_of("kind", TARGET_KINDS);
+        let mut target = Fields::new(members, &path, TARGET, templates, fields.violations);
+        let kind = if target.has("kind") { target.one_of("kind", TARGET_KINDS) } else { Some("sqlite") };
+        match kind {
+            Some(kind) if TARGET_PLACES.contains(&kind) => {
+                target.require("name", "one of `targets` in sources.yaml of the worker's project");
+            }
+            Some(kind) if target.has("name") => {
+                let message = format!("{kind:?} has no name but a \"path\"");
+                target.violations.push(target.at("name"), Reason::UnknownKey, message);
+            }
+            _ => {}
+        }
         target.fixed_text("table");
         target.fixed_text("name");
         if let Some(text) = target.fixed_text("path") {
             let path = target.at("path");
             check_relative(text, &path, target.violations);
         }
-    } else if !fields.is_template("target", &[Kind::Text, Kind::Object]) {
-        fields.one_of("target", TARGET_KINDS);
+    } else if !fields.is_template("target", &[Kind::Text, Kind::Object])
+        && let Some(kind) = fields.one_of("target", TARGET_KINDS).filter(|kind| TARGET_PLACES.contains(kind))
+    {
+        let message = format!("say which one: {{\"kind\": {kind:?}, \"name\": ...}}");
+        fields.violations.push(fields.at("target"), Reason::Required, message);
     }
 }
 
@@ -178,7 +208,7 @@ fn dag(fields: &mut Fields<'_, '_>, templates: Templates<'_>) {
             continue;
         };
         let given: &[&str] = if listed { &["name"] } else { &[] };
-        let known = [given, KINDS, &["needs", "parameters"]].concat();
+        let known = [given, KINDS, STEP].concat();
         let mut task = Fields::new(members, path, &known, templates, fields.violations);
         let own = names.get(n).copied().unwrap_or_default();
         let place = if listed { task.at("name") } else { path.clone() };

@@ -40,7 +40,7 @@ async def run_query_engine(task: Task, link: Link) -> dict[str, Any]:
         raise StageError("REFERENCE_FAILED", message, field="query_engine")
     sources = [_source(hit) for hit in hits]
     for source in sources:
-        await link.progress("retrieval", str(source["file"]), {**source, "text": shorten(source["text"], 200)})
+        await link.progress("retrieval", str(source["file"] or "a passage"), {**source, "text": shorten(source["text"], 200)})
     return {**output, "sources": sources, "model": name(task)}
 
 
@@ -111,7 +111,8 @@ async def _told(response: Any, link: Link) -> str:
                 said += part
                 await link.delta("answer", part)
         return said
-    return str(response)
+    # An engine that only retrieves has none.
+    return "" if getattr(response, "response", response) is None else str(response)
 
 
 def _source(hit: Any) -> dict[str, Any]:

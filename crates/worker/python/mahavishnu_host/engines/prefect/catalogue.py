@@ -10,6 +10,7 @@
                  access_key: "${S3_KEY}", secret_key: "${S3_SECRET}"}
     targets:
       warehouse: {kind: postgres, url: "${WAREHOUSE_URL}"}
+      lake:      {kind: s3, url: "s3://lake/daily", format: parquet, ...}  # the rest as of a source
 
 Invariants: files lie inside the project; `${NAME}` is read from the worker's environment when the source is read
 and never appears in a message, an output or the history.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +34,24 @@ FILE = "sources.yaml"
 MAX_SOURCES = 100
 #: A name is also the name of a table.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+#: What the catalogue has.
+PARTS = ("sources", "targets")
+#: Forms of files that are written.
+STORED = ("parquet", "csv")
 FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".ndjson": "json", ".jsonl": "json", ".parquet": "parquet"}
 
-_KEYS = {
+#: By kind, the keys that it needs and those that it may have.
+_Kinds = Mapping[str, tuple[set[str], set[str]]]
+_KEYS: _Kinds = {
     "sqlite": ({"path"}, {"table", "query"}),
     "http": ({"url"}, {"format", "records", "headers"}),
     "file": ({"path"}, {"format"}),
     "postgres": ({"url"}, {"table", "query"}),
+    "s3": ({"url"}, {"format", "endpoint", "region", "access_key", "secret_key"}),
+}
+#: Of `targets`.
+_TARGET_KEYS: _Kinds = {
+    "postgres": ({"url"}, set()),
     "s3": ({"url"}, {"format", "endpoint", "region", "access_key", "secret_key"}),
 }
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -90,7 +103,7 @@ class Source:
 def chosen(task: Task, required: bool = True) -> list[Source]:
     """The sources that the task names, or all when it names none."""
     root = Path(task.project).resolve()
-    known = _load(root)
+    known = _load(root, "sources", _KEYS)
     names = task.task.get("sources")
     if names is None:
         names = list(known) if required else []
@@ -113,25 +126,25 @@ def chosen(task: Task, required: bool = True) -> list[Source]:
     return found
 
 
-def target(root: Path, name: Any) -> Source:
+def target(root: Path, kind: str, name: Any) -> Source:
     """An entry of `targets`, as a place with an address."""
-    known = {key: entry for key, entry in (_content(root).get("targets") or {}).items()}
-    if name not in known:
+    known = _load(root, "targets", _TARGET_KEYS)
+    if not isinstance(name, str) or name not in known:
         listed = ", ".join(known) or "none"
         message = f"unknown target {name!r}{nearest(name, known)}; `targets` of {FILE} has: {listed}"
         raise StageError("TARGET_UNKNOWN", message, field="target.name")
-    entry = known[name]
-    if not isinstance(entry, dict) or set(entry) != {"kind", "url"} or entry["kind"] != "postgres":
-        raise StageError("SOURCES_INVALID", f"{FILE}: target {name} must have kind: postgres and url")
-    return Source(name, "postgres", {"url": str(entry["url"])}, root)
+    if known[name].kind != kind:
+        message = f"the target {name} of {FILE} is of kind {known[name].kind}"
+        raise StageError("TASK_INVALID", message, field="target.kind")
+    return known[name]
 
 
-def _load(root: Path) -> dict[str, Source]:
-    entries = _content(root).get("sources") or {}
+def _load(root: Path, of: str, kinds: _Kinds) -> dict[str, Source]:
+    entries = _content(root).get(of) or {}
     if not isinstance(entries, dict) or len(entries) > MAX_SOURCES:
-        message = f"{FILE} must have `sources`, an object of at most {MAX_SOURCES} names"
+        message = f"{FILE}: `{of}` must be an object of at most {MAX_SOURCES} names"
         raise StageError("SOURCES_INVALID", message)
-    return {name: _source(name, entry, root) for name, entry in entries.items()}
+    return {name: _source(name, entry, root, kinds) for name, entry in entries.items()}
 
 
 def _content(root: Path) -> dict[str, Any]:
@@ -142,23 +155,27 @@ def _content(root: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StageError("SOURCES_INVALID", f"{FILE} is not YAML: {error}") from error
-    if not isinstance(content or {}, dict):
+    content = content or {}
+    if not isinstance(content, dict):
         raise StageError("SOURCES_INVALID", f"{FILE} must be an object with `sources` and `targets`")
-    return content or {}
+    for key in content:
+        if key not in PARTS:
+            raise StageError("SOURCES_INVALID", f"{FILE}: unknown key {key!r}{nearest(key, PARTS)}")
+    return content
 
 
-def _source(name: Any, entry: Any, root: Path) -> Source:
+def _source(name: Any, entry: Any, root: Path, kinds: _Kinds) -> Source:
     def invalid(message: str) -> StageError:
         return StageError("SOURCES_INVALID", f"{FILE}: {name}: {message}")
 
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise invalid("a name is a letter followed by letters, digits and underscores")
     if not isinstance(entry, dict):
-        raise invalid("a source is an object with `kind`")
+        raise invalid("it must be an object with `kind`")
     kind = entry.get("kind")
-    if kind not in _KEYS:
-        raise invalid(f"unknown kind {kind!r}{nearest(kind, _KEYS)}; known are {', '.join(_KEYS)}")
-    required, optional = _KEYS[kind]
+    if not isinstance(kind, str) or kind not in kinds:
+        raise invalid(f"unknown kind {kind!r}{nearest(kind, kinds)}; known are {', '.join(kinds)}")
+    required, optional = kinds[kind]
     options = {key: value for key, value in entry.items() if key != "kind"}
     for key in options:
         if key not in required | optional:
@@ -166,10 +183,14 @@ def _source(name: Any, entry: Any, root: Path) -> Source:
     for key in required:
         if not isinstance(options.get(key), str) or not options[key]:
             raise invalid(f"{key} must be a text")
-    if kind in ("sqlite", "postgres") and ("table" in options) == ("query" in options):
+    if "table" in optional and ("table" in options) == ("query" in options):
         raise invalid(f"a {kind} source has either table or query")
-    if kind == "s3" and not re.fullmatch(r"s3://[^/]+/.+", options["url"]):
+    if kind == "s3" and kinds is _KEYS and not re.fullmatch(r"s3://[^/]+/.+", options["url"]):
         raise invalid("url must be s3://bucket/key, where the key may be a pattern")
+    if kind == "s3" and kinds is _TARGET_KEYS and not re.fullmatch(r"s3://[^/*?\[]+(/[^*?\[]*)?", options["url"]):
+        raise invalid("url must be s3://bucket or s3://bucket/prefix")
+    if kind == "s3" and options.get("format", "parquet") not in (STORED if kinds is _TARGET_KEYS else FORMATS.values()):
+        raise invalid(f"format must be one of {', '.join(STORED if kinds is _TARGET_KEYS else sorted(set(FORMATS.values())))}")
     if kind == "s3" and ("access_key" in options) != ("secret_key" in options):
         raise invalid("access_key and secret_key go together")
     if kind == "http" and options.get("format", "json") not in ("json", "csv"):

@@ -19,7 +19,7 @@ import asyncpg
 import duckdb
 import httpx
 
-from . import postgres, s3
+from . import objects, postgres, s3
 from .catalogue import Source
 from .tables import Tables, quoted, simple
 
@@ -68,11 +68,7 @@ def _postgres(source: Source, tables: Tables, work: Path) -> int:
 
 
 def _s3(source: Source, tables: Tables, work: Path) -> int:
-    options = {key: source.filled(str(value)) for key, value in source.options.items()}
-    region = options.get("region", "us-east-1")
-    endpoint = options.get("endpoint", f"https://s3.{region}.amazonaws.com")
-    store = s3.Store(endpoint, region, options.get("access_key", ""), options.get("secret_key", ""))
-    bucket, _, pattern = options["url"].removeprefix("s3://").partition("/")
+    store, bucket, pattern = objects.store(source)
     names = [pattern]
     if any(mark in pattern for mark in "*?["):
         names = [name for name in _listed(source, store, bucket, pattern) if fnmatchcase(name, pattern)]

@@ -2,9 +2,9 @@
 
 A SQLite, DuckDB or PostgreSQL target is a database: every loaded row has `_execution` and `_stage`, and rows of the same
 execution and stage are replaced in one transaction, so attempts of one stage do not add up and other
-executions stay. A CSV or Parquet target is a file for each table, replaced as a whole.
+executions stay. A CSV or Parquet target is a file for each table, replaced as a whole; in an object store it is an object.
 
-Invariant: everything is written below the given directory, or to a PostgreSQL that the project's catalogue names.
+Invariant: everything is written below the given directory, or to a place that the project's catalogue names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ import duckdb
 
 from ...api import StageError, Task
 from ...summary import nearest
-from . import catalogue, postgres
+from . import catalogue, objects, postgres
 from .catalogue import Source
 from .tables import Tables, quoted, text
 
-KINDS = ("sqlite", "duckdb", "csv", "parquet", "postgres")
+KINDS = ("sqlite", "duckdb", "csv", "parquet", "postgres", "s3")
+#: Of the catalogue.
+_PLACES = ("postgres", "s3")
 _KEYS = ("kind", "path", "name", "table")
 _MARKS = ("_execution", "_stage")
 _OURS = "_execution = ? AND _stage = ?"
@@ -42,9 +45,9 @@ class Target:
 
     def shown(self) -> dict[str, Any]:
         """As the output tells it; an address may hold a password."""
-        if self.place is not None:
-            return {"kind": self.kind, "name": self.place.name}
-        return {"kind": self.kind, "path": str(self.path)}
+        path = {} if self.kind == "postgres" else {"path": str(self.path)}
+        name = {} if self.place is None else {"name": self.place.name}
+        return {"kind": self.kind, **path, **name}
 
 
 def target(task: Task) -> Target:
@@ -63,17 +66,19 @@ def target(task: Task) -> Target:
     table = given.get("table")
     if table is not None and (not isinstance(table, str) or not table or "\0" in table or table.startswith("sqlite_")):
         raise _invalid("target.table", "table must be a name")
-    if kind == "postgres":
-        if "path" in given:
-            raise _invalid("target.path", "a postgres target has no path but the name of one in the catalogue's targets")
-        return Target(kind, Path(), table, catalogue.target(Path(task.project).resolve(), given.get("name")))
-    if "name" in given:
+    if kind == "postgres" and "path" in given:
+        raise _invalid("target.path", "a postgres target has no path but the name of one in the catalogue's targets")
+    if kind not in _PLACES and "name" in given:
         raise _invalid("target.name", f"a {kind} target has no name; it has a path")
+    place = catalogue.target(Path(task.project).resolve(), kind, given.get("name")) if kind in _PLACES else None
+    if kind == "postgres":
+        return Target(kind, Path(), table, place)
     root = (Path(task.data) / "targets").resolve()
     path = given.get("path") or (f"{task.execution}.{kind}" if kind in KINDS[:2] else f"{task.execution}-{task.stage}")
     if not isinstance(path, str) or "\0" in path or not (root / path).resolve().is_relative_to(root):
         raise _invalid("target.path", "path must be relative and lie inside the targets directory")
-    return Target(kind, (root / path).resolve(), table)
+    inside = (root / path).resolve()
+    return Target(kind, inside if place is None else inside.relative_to(root), table, place)
 
 
 def load(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dict[str, int]:
@@ -149,11 +154,28 @@ def _files(tables: Tables, names: dict[str, str], into: Target, task: Task) -> d
         path = _file(into, table, len(names))
         # Written beside and renamed, so that nobody reads a half.
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        form = "FORMAT parquet" if into.kind == "parquet" else "FORMAT csv, HEADER"
-        tables.execute(f"COPY {quoted(name)} TO {text(str(part))} ({form})")
+        _written(tables, name, into.kind, part)
         os.replace(part, path)
         loaded[table] = tables.count(name)
     return loaded
+
+
+def _objects(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dict[str, int]:
+    assert into.place is not None
+    form = into.place.options.get("format", "parquet")
+    loaded = {}
+    for name, table in names.items():
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "object")
+            _written(tables, name, form, path)
+            objects.put(into.place, "/".join([*into.path.parts, f"{table.replace('/', '_')}.{form}"]), path)
+        loaded[table] = tables.count(name)
+    return loaded
+
+
+def _written(tables: Tables, name: str, form: str, path: Path) -> None:
+    shape = "FORMAT parquet" if form == "parquet" else "FORMAT csv, HEADER"
+    tables.execute(f"COPY {quoted(name)} TO {text(str(path))} ({shape})")
 
 
 def _file(into: Target, table: str, count: int) -> Path:
@@ -185,4 +207,4 @@ def _invalid(field: str, message: str) -> StageError:
     return StageError("TASK_INVALID", message, field=field)
 
 
-_LOAD = {"sqlite": _sqlite, "duckdb": _duckdb, "csv": _files, "parquet": _files, "postgres": _postgres}
+_LOAD = {"sqlite": _sqlite, "duckdb": _duckdb, "csv": _files, "parquet": _files, "postgres": _postgres, "s3": _objects}

@@ -1,5 +1,5 @@
-"""Reads objects of any store that speaks S3, signed (AWS Signature Version 4). DuckDB's own extension for it would have
-to be fetched from the network at run time.
+"""Requests for objects of any store that speaks S3, signed (AWS Signature Version 4). DuckDB's own extension for it would
+have to be fetched from the network at run time.
 
 Invariant: the key is used for signing only; no message holds it.
 """
@@ -26,24 +26,28 @@ class Store:
     access_key: str = ""
     secret_key: str = ""
 
-    def request(self, bucket: str, key: str = "", query: dict[str, str] | None = None) -> tuple[str, dict[str, str]]:
-        """Address and headers of a GET."""
+    def request(
+        self, bucket: str, key: str = "", query: dict[str, str] | None = None, method: str = "GET", content: str = _EMPTY
+    ) -> tuple[str, dict[str, str]]:
+        """Address and headers; `content` is the hash of what is sent."""
         base = urlsplit(self.endpoint)
         path = quote(f"{base.path.rstrip('/')}/{bucket}/{key}" if key else f"{base.path.rstrip('/')}/{bucket}")
         asked = "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in sorted((query or {}).items()))
         url = f"{base.scheme}://{base.netloc}{path}" + (f"?{asked}" if asked else "")
         headers = {"host": base.netloc}
         if self.access_key:
-            headers |= self.sign(path, asked, headers, datetime.now(timezone.utc))
+            headers |= self.sign(path, asked, headers, datetime.now(timezone.utc), method, content)
         return url, headers
 
-    def sign(self, path: str, query: str, headers: dict[str, str], now: datetime) -> dict[str, str]:
+    def sign(
+        self, path: str, query: str, headers: dict[str, str], now: datetime, method: str = "GET", content: str = _EMPTY
+    ) -> dict[str, str]:
         """The headers that a signature adds."""
         stamp = now.strftime("%Y%m%dT%H%M%SZ")
-        headers = {**headers, "x-amz-content-sha256": _EMPTY, "x-amz-date": stamp}
+        headers = {**headers, "x-amz-content-sha256": content, "x-amz-date": stamp}
         names = ";".join(sorted(headers))
         lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
-        request = f"GET\n{path}\n{query}\n{lines}\n{names}\n{_EMPTY}"
+        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{content}"
         scope = f"{stamp[:8]}/{self.region}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         key = f"AWS4{self.secret_key}".encode()
@@ -51,7 +55,7 @@ class Store:
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
         signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
         said = f"AWS4-HMAC-SHA256 Credential={self.access_key}/{scope},SignedHeaders={names},Signature={signature}"
-        return {"x-amz-content-sha256": _EMPTY, "x-amz-date": stamp, "authorization": said}
+        return {"x-amz-content-sha256": content, "x-amz-date": stamp, "authorization": said}
 
 
 def keys(answer: bytes) -> tuple[list[str], str]:
@@ -59,6 +63,14 @@ def keys(answer: bytes) -> tuple[list[str], str]:
     tree = ElementTree.fromstring(answer)
     found = [element.text or "" for element in _named(tree, "Key")]
     return found, next((element.text or "" for element in _named(tree, "NextContinuationToken")), "")
+
+
+def code(answer: bytes) -> str:
+    """What a store calls an error."""
+    try:
+        return next((element.text or "" for element in _named(ElementTree.fromstring(answer), "Code")), "")
+    except ElementTree.ParseError:
+        return ""
 
 
 def _named(tree: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:

@@ -29,3 +29,8 @@ def count_words(text: str) -> int:
 
 graph = StateGraph(State).add_node(sort).add_node(ask)
 graph.add_edge(START, "sort").add_edge("sort", "ask").add_edge("ask", END)
+
+
+def add(state: dict) -> dict:
+    """A node of the declared graph: what it returns is merged into the state."""
+    return {"sum": state["left"] + state["right"]}
