@@ -1,15 +1,31 @@
-//! The example of each engine's page, run as written; and a model that only a stage names.
+//! What the example of each engine's page gives; and models that only a stage, or a node of a graph, names.
 
 use mahavishnu_provision::model::ModelServer;
-use mahavishnu_test_support::system::provision;
+use mahavishnu_test_support::system::{finished, provision};
 use serde_json::json;
 
-use crate::support::{MODEL, provisioned, run, test, workflow};
+use crate::pages::runs_as_it_stands;
+use crate::ran::Ran;
+use crate::support::{
+    MODEL, SHORT, mahavishnu, outputs_are_as_declared, provisioned, run, system, test, workflow,
+};
+
+/// Runs what an engine's page shows; what its example, which comes first, gave.
+async fn page(engine: &str) -> Ran {
+    let out = runs_as_it_stands(&format!("crates/worker-{engine}/README.md")).await;
+    let accepted = |line: &str| Some(line.split_once("execution ")?.1.split_once(": accepted")?.0.to_owned());
+    let id = out.lines().find_map(accepted).unwrap();
+    let watch = ["executions", "watch", &id, "--json", "--endpoint", &system().await.endpoint];
+    let said = finished(mahavishnu(&system().await.home, &watch).await, b"", SHORT).await.unwrap();
+    let ran = Ran::new(said.code, &said.out, said.err).completed();
+    outputs_are_as_declared(&ran, &std::fs::read(workflow(&format!("{engine}.yaml"))).unwrap());
+    ran
+}
 
 #[test]
 fn the_example_of_agno() {
     test(async {
-        let ran = run(&workflow("agno.yaml"), &[]).await.completed();
+        let ran = page("agno").await;
         for (stage, agents) in [
             ("alone", json!(["archivist"])),
             ("team", json!(["researcher", "writer"])),
@@ -27,7 +43,7 @@ fn the_example_of_agno() {
 #[test]
 fn the_example_of_langgraph() {
     test(async {
-        let ran = run(&workflow("langgraph.yaml"), &["--approve"]).await.completed();
+        let ran = page("langgraph").await;
         let state = &ran.output("triage")["state"];
         assert_eq!((&state["urgent"], &state["plan"]), (&json!(["the shop is down"]), &json!("page")));
         let output = ran.output("gate");
@@ -42,7 +58,7 @@ fn the_example_of_langgraph() {
 #[test]
 fn the_example_of_llamaindex() {
     test(async {
-        let ran = run(&workflow("llamaindex.yaml"), &[]).await.completed();
+        let ran = page("llamaindex").await;
         let answers = &ran.output("analysis")["answers"];
         assert!(answers[0]["answer"].as_str().unwrap().contains("847 seconds"), "{answers}");
         assert_eq!(ran.output("answer")["sources"][0]["file"], "auth.md");
@@ -54,7 +70,7 @@ fn the_example_of_llamaindex() {
 #[test]
 fn the_example_of_prefect() {
     test(async {
-        let ran = run(&workflow("prefect.yaml"), &[]).await.completed();
+        let ran = page("prefect").await;
         let pipeline = ran.output("pipeline");
         assert_eq!((&pipeline["rows"]["database1"], &pipeline["checks"]), (&json!(5), &json!(4)));
         assert_eq!(pipeline["target"]["tables"], json!(["sign_ins", "stewards"]));
@@ -69,22 +85,44 @@ fn the_example_of_prefect() {
 }
 
 #[test]
-fn a_stage_may_name_another_server() {
+fn a_stage_and_a_node_may_name_another_server_in_every_form() {
     test(async {
         provisioned().await;
         let server = ModelServer::start(&provision().unwrap()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let asks = async |url: &str| {
             let file = directory.path().join("other.yaml");
-            let task = format!("{{agents: [tester], task: Say hello., model: '{MODEL}@{url}'}}");
-            let stage = format!("stages:\n  - {{type: agno, retry: {{max_attempts: 1}}, task: {task}}}\n");
-            std::fs::write(&file, stage).unwrap();
+            let model = |form: &str| form.replace("NAME", MODEL).replace("URL", url);
+            let rag = json!({"type": "rag_workflow", "query": "How do I implement auth?", "model": model("anthropic:NAME@URL")});
+            let node = json!({"name": "say", "model": model("ollama:NAME@URL")});
+            let stages = [
+                (
+                    "agno",
+                    "agno",
+                    json!({"agents": ["tester"], "task": "Say hello.", "model": model("NAME@URL")}),
+                ),
+                (
+                    "own",
+                    "agno",
+                    json!({"agent": "crew.py:clerk", "task": "Say hello.", "model": model("openai:NAME@URL")}),
+                ),
+                ("rag", "llamaindex", rag),
+                ("node", "langgraph", json!({"workflow": {"nodes": [node]}})),
+            ];
+            let stages = stages.map(|(id, engine, task)| {
+                json!({"id": id, "type": engine, "needs": [], "retry": {"max_attempts": 1}, "task": task})
+            });
+            std::fs::write(&file, json!({"stages": stages}).to_string()).unwrap();
             run(&file, &[]).await
         };
         let ran = asks(server.base_url()).await.completed();
-        let output = ran.output("agno");
-        assert_eq!(output["model"], MODEL);
-        assert!(output["tokens"]["input"].as_u64().unwrap() > 20, "{output}");
+        for stage in ["agno", "own", "rag", "node"] {
+            let output = ran.output(stage);
+            assert_eq!(output["model"], MODEL, "{stage}: {output}");
+            for tokens in ["input", "output"] {
+                assert!(output["tokens"][tokens].as_u64().unwrap() > 0, "{stage}: {output}");
+            }
+        }
         let url = server.base_url().to_owned();
         server.stop().await.unwrap();
         let failed = asks(&url).await;

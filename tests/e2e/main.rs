@@ -17,8 +17,8 @@
 //! | [`pools`] | workers of one engine with different projects: each stage gets the project of its pool |
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
 //! | [`stores`] | pipelines read from an object store and load into one, and its signatures are checked |
-//! | [`pages`] | the engines' pages say what the code takes and gives, and their commands run as they stand |
-//! | [`examples`] | what the example of each engine's page gives |
+//! | [`pages`] | the engines' pages say what the code takes and gives; README and the page of workers run as they stand |
+//! | [`examples`] | the engines' pages run as they stand, and what their examples give |
 //! | [`fifth`] | an engine that a file registers is known everywhere and runs |
 //! | [`missing`] | an engine that is not there fails and is never a success |
 //! | [`noop`] | the engine of benchmarks and tests does what its tasks say |

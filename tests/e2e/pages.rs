@@ -215,8 +215,11 @@ fn reasons(module: &str) -> BTreeSet<String> {
     let others = ["environ", "ALLOWED =", "error.reason"];
     let lines = module.lines().filter(|line| !others.iter().any(|other| line.contains(other)));
     let quoted = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
-    let shouted =
-        |text: &&str| text.contains('_') && text.starts_with(char::is_uppercase) && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let shouted = |text: &&str| {
+        text.contains('_')
+            && text.starts_with(char::is_uppercase)
+            && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    };
     set(quoted.filter(shouted))
 }
 
@@ -287,7 +290,7 @@ fn of_engine<'a>(pools: &'a Value, engine: &str) -> &'a Value {
 
 /// What a page shows in a block of `bash` is run, in order; what it shows right after it in a block of `text` is in what
 /// comes out.
-async fn runs_as_it_stands(page: &str) -> String {
+pub async fn runs_as_it_stands(page: &str) -> String {
     let system = system().await;
     let home = &system.home;
     let programs = mahavishnu(home, &[]).await.get_program().to_owned();
@@ -340,24 +343,4 @@ fn the_readme_runs_as_it_stands() {
 #[test]
 fn the_page_of_workers_runs_as_it_stands() {
     test(async { drop(runs_as_it_stands("crates/worker/README.md").await) });
-}
-
-#[test]
-fn the_page_of_agno_runs_as_it_stands() {
-    test(async { drop(runs_as_it_stands("crates/worker-agno/README.md").await) });
-}
-
-#[test]
-fn the_page_of_langgraph_runs_as_it_stands() {
-    test(async { drop(runs_as_it_stands("crates/worker-langgraph/README.md").await) });
-}
-
-#[test]
-fn the_page_of_llamaindex_runs_as_it_stands() {
-    test(async { drop(runs_as_it_stands("crates/worker-llamaindex/README.md").await) });
-}
-
-#[test]
-fn the_page_of_prefect_runs_as_it_stands() {
-    test(async { drop(runs_as_it_stands("crates/worker-prefect/README.md").await) });
 }

@@ -183,6 +183,10 @@ fn langgraph() {
         &[("stages[0].task.workflow", Required), ("stages[0].task.nodes", UnknownKey)],
     );
     check(&stage("langgraph", json!({"graph": "agent.py"})), &[("stages[0].task.graph", InvalidValue)]);
+    check(
+        &stage("langgraph", json!({"graph": "agent.py:graph", "model": "m"})),
+        &[("stages[0].task.model", UnknownKey)],
+    );
     check(&stage("langgraph", json!({"workflow": {"nodes": "a"}})), &[(nodes, WrongType)]);
 }
 
@@ -248,6 +252,15 @@ fn prefect() {
         (
             json!({"type": "etl", "transform": 1, "target": "exel"}),
             vec![("stages[0].task.transform", WrongType), ("stages[0].task.target", InvalidValue)],
+        ),
+        (json!({"type": "etl", "target": "s3"}), vec![("stages[0].task.target", Required)]),
+        (
+            json!({"type": "etl", "target": {"kind": "s3", "path": "daily"}}),
+            vec![("stages[0].task.target.name", Required)],
+        ),
+        (
+            json!({"type": "etl", "target": {"name": "lake"}}),
+            vec![("stages[0].task.target.name", UnknownKey)],
         ),
         (
             json!({"flow": "nightly", "parameters": 1}),

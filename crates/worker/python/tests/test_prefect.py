@@ -398,9 +398,11 @@ class Flows(Engine):
             ([{"name": "a", "sql": "x", "python": "y"}], "tasks[0]"),
             ([{"name": "a", "http": "file:///etc/passwd"}], "tasks[0].http"),
             ([{"name": "a", "sql": "SELECT * FROM read_text('/etc/hostname')"}], "tasks[0].sql"),
+            ([{"name": "a", "sql": "SELECT * FROM range(10001)"}], "tasks[0].sql"),
         ):
             error = await self.error({"type": "dag", "tasks": tasks}, project=project)
             self.assertEqual((error["field"], error["retryable"]), (field, False), error)
+        self.assertEqual(error["reason"], "TABLE_TOO_LARGE")
 
 
 class Absent(Engine):

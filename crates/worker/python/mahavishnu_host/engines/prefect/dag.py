@@ -44,7 +44,7 @@ from .tables import Tables
 
 KINDS = ("sql", "http", "python", "shell")
 MAX_TASKS = 100
-#: Rows that a task's SQL may yield to what comes after it.
+#: Rows of a source, and rows that a task's SQL may yield: they are values of the flow.
 MAX_ROWS = 10_000
 MAX_ANSWER = 8 * 1024 * 1024
 _KEYS = ("name", "kind", "needs", "parameters", *KINDS)
@@ -70,7 +70,7 @@ async def run_dag(task: Task, link: Link) -> dict[str, Any]:
         with Tables(kept.directory) as tables:
             for source in sources:
                 await asyncio.to_thread(extract, source, tables, kept.directory)
-            graph.base = {source.name: tables.query(f'SELECT * FROM "{source.name}"', MAX_ROWS) for source in sources}
+            graph.base = {source.name: _rows(tables, source.name, f"the source {source.name}", "sources") for source in sources}
         outcome = await flows.execute(graph.flow(), {"tasks": [step.name for step in steps]}, task, kept.results)
     return {"tasks": outcome.value, "order": graph.order, "flow_run": outcome.flow_run}
 
@@ -218,7 +218,16 @@ def _query(step: Step, inputs: dict[str, Any]) -> list[dict[str, Any]]:
         except (duckdb.Error, ValueError) as error:
             message = f"{step.name}: {type(error).__name__}: {error}"[:1500]
             raise StageError("TRANSFORM_FAILED", message, field=f"{step.place}.sql") from error
-        return tables.sample("result", MAX_ROWS)
+        return _rows(tables, "result", step.name, f"{step.place}.sql")
+
+
+def _rows(tables: Tables, table: str, whose: str, field_name: str) -> list[dict[str, Any]]:
+    """All rows of a table; a part of them would be taken for all."""
+    count = tables.count(table)
+    if count > MAX_ROWS:
+        message = f"{whose} has {count} rows, more than the {MAX_ROWS} that a graph takes; an etl stage takes any number"
+        raise StageError("TABLE_TOO_LARGE", message, field=field_name)
+    return tables.sample(table, MAX_ROWS)
 
 
 def _invalid(field_name: str, message: str) -> StageError:
