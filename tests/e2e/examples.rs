@@ -107,6 +107,11 @@ fn a_stage_and_a_node_may_name_another_server_in_every_form() {
                     json!({"agent": "crew.py:clerk", "task": "Say hello.", "model": model("openai:NAME@URL")}),
                 ),
                 ("rag", "llamaindex", rag),
+                (
+                    "engine",
+                    "llamaindex",
+                    json!({"query_engine": "library.py:answers", "input": "How do I add auth?", "model": model("NAME@URL")}),
+                ),
                 ("node", "langgraph", json!({"workflow": {"nodes": [node]}})),
             ];
             let stages = stages.map(|(id, engine, task)| {
@@ -116,7 +121,7 @@ fn a_stage_and_a_node_may_name_another_server_in_every_form() {
             run(&file, &[]).await
         };
         let ran = asks(server.base_url()).await.completed();
-        for stage in ["agno", "own", "rag", "node"] {
+        for stage in ["agno", "own", "rag", "engine", "node"] {
             let output = ran.output(stage);
             assert_eq!(output["model"], MODEL, "{stage}: {output}");
             for tokens in ["input", "output"] {

@@ -16,6 +16,11 @@ def passages():
     return index.as_query_engine(response_mode=ResponseMode.NO_TEXT, similarity_top_k=2)
 
 
+def answers():
+    """The same, and the configured model says it in its own words."""
+    return VectorStoreIndex.from_documents(SimpleDirectoryReader(str(DOCS)).load_data()).as_query_engine(similarity_top_k=1)
+
+
 class Counted(Event):
     file: str
     words: int

@@ -14,6 +14,7 @@ from typing import Any
 
 from ... import references
 from ...api import Approval, Link, Paused, StageError, Task
+from . import usage
 from .inputs import query, top_k
 from .model import llm, name
 from .text import MAX_PASSAGE, shorten
@@ -24,6 +25,7 @@ MAX_EVENT = 4_000
 
 async def run_query_engine(task: Task, link: Link) -> dict[str, Any]:
     asked = query(task)
+    tokens = usage.watch()
     engine = await _object(task, "query_engine")
     if hasattr(engine, "as_query_engine") and not hasattr(engine, "query"):
         engine = engine.as_query_engine(similarity_top_k=top_k(task))
@@ -41,7 +43,7 @@ async def run_query_engine(task: Task, link: Link) -> dict[str, Any]:
     sources = [_source(hit) for hit in hits]
     for source in sources:
         await link.progress("retrieval", str(source["file"] or "a passage"), {**source, "text": shorten(source["text"], 200)})
-    return {**output, "sources": sources, "model": name(task)}
+    return {**output, "sources": sources, "model": name(task), "tokens": tokens}
 
 
 async def run_workflow(task: Task, link: Link) -> dict[str, Any]:
