@@ -9,7 +9,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from .driver import PROJECT, host, interpreter, model_server, resumed, wait_for
+from .driver import PROJECT, TESTS, host, interpreter, model_server, resumed, wait_for
 
 TRUE = {"true": lambda v: True, "false": lambda v: False, "'x'": lambda v: "x"}
 
@@ -36,6 +36,17 @@ class Declarative(unittest.IsolatedAsyncioTestCase):
             self.assertEqual([(f["kind"], f["name"]) for f in updates], [("node_update", n["name"]) for n in nodes])
             self.assertEqual(updates[1]["data"]["update"], {"t": "x"})
             self.assertGreaterEqual(updates[1]["data"]["duration_ms"], 0)
+
+    async def test_a_python_without_a_model_client_runs_graphs(self):
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory, "langchain_openai.py").write_text("raise ModuleNotFoundError('No module named it')")
+            async with host("langgraph", PYTHONPATH=f"{directory}:{TESTS.parent}") as running:
+                attempt = await running.run(TRUE, **workflow([set_node("a")]))
+                self.assertEqual(attempt.ended["output"]["path"], ["a"])
+                model = {"base_url": "http://127.0.0.1:9/v1", "name": "m", "api_key": None}
+                attempt = await running.run(TRUE, **workflow(["say"]), model=model)
+                self.assertEqual(attempt.ended["reason"], "ENGINE_ERROR")
+                self.assertIn("No module named it", attempt.ended["message"])
 
     async def test_routes_see_the_input_and_earlier_stages(self):
         jwt = "state.use_jwt"

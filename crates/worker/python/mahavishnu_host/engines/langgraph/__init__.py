@@ -10,6 +10,7 @@ process goes on from there; nodes that had ended are not run again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -61,7 +62,8 @@ def prewarm() -> None:
             pass
 
     asyncio.run(warm())
-    nodes.chat_model(Model("http://127.0.0.1:1/v1", "warm"), 1)
+    with contextlib.suppress(ModuleNotFoundError):  # in a Python of the user's own
+        nodes.chat_model(Model("http://127.0.0.1:1/v1", "warm"), 1)
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
-from langchain_openai import ChatOpenAI
 from langgraph.types import interrupt
 
 from ...api import Link, Model, StageError, Task
@@ -43,6 +42,8 @@ def build(node: Node, task: Task, link: Link) -> Run:
 
 def chat_model(model: Model, max_tokens: int) -> BaseChatModel:
     """A streaming client of the configured model."""
+    from langchain_openai import ChatOpenAI  # a Python of the user's own may do without, until a node needs it
+
     return ChatOpenAI(
         model=model.name,
         base_url=model.base_url,
