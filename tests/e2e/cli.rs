@@ -3,7 +3,7 @@
 use mahavishnu_test_support::system::{Home, Said, finished};
 use serde_json::{Value, json};
 
-use crate::support::{RUN, SHORT, json_lines, mahavishnu, run, system, test, workflow, workflows};
+use crate::support::{SHORT, json_lines, mahavishnu, run, system, test, workflow, workflows};
 
 /// Asks here, then the running system; both must say the same.
 async fn both(arguments: &[&str], input: &str) -> Said {

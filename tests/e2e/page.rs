@@ -76,8 +76,10 @@ impl Page {
 
     /// The paragraphs.
     pub fn paragraphs(&self) -> impl Iterator<Item = &str> {
-        let text = |part| if let &Part::Paragraph(ref text) = part { Some(text.as_str()) } else { None };
-        self.parts.iter().filter_map(text)
+        self.parts.iter().filter_map(|part| match part {
+            Part::Paragraph(text) => Some(text.as_str()),
+            _ => None,
+        })
     }
 
     /// The blocks of code: the paragraph right before, if there is one, the language, the text.

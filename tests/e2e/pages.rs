@@ -251,7 +251,7 @@ fn versions_are_those_of_the_lock_file_on_the_page_in_doctor_and_at_work() {
             assert!(locked.len() > 1, "{}: {locked:?}", engine.name);
             let page = page(engine.name);
             let said = page.paragraphs().find(|text| text.contains("Versions:")).unwrap();
-            let said = said.replace(',', " ").replace(';', " ");
+            let said = said.replace([',', ';'], " ");
             let checks = doctor["checks"].as_array().unwrap();
             let name = format!("environment of {}", engine.name);
             let check = checks.iter().find(|check| check["check"] == name.as_str()).unwrap();

@@ -46,6 +46,15 @@ fn each_stage_gets_the_project_of_its_pool() {
         pools.sort_unstable();
         assert_eq!(pools, [None, Some("reports")], "{listed}");
 
+        for command in ["info", "doctor"] {
+            let said: Value = serde_json::from_str(&site.mahavishnu(&[command]).await.out).unwrap();
+            let pools = said["pools"].as_array().unwrap();
+            let of = |pool: &Value| (pool["engine"].clone(), pool["name"].clone(), pool["slots"].clone());
+            let told: Vec<_> = pools.iter().map(of).collect();
+            let expected = |name: Value| (json!("langgraph"), name, json!(1));
+            assert_eq!(told, [expected(Value::Null), expected(json!("reports"))], "{command}: {said}");
+        }
+
         // Nobody takes the tasks of this pool, until the deadline.
         let nobody = json!({"stages": [stage("a", Some("nobody"))], "timeout": "2s"});
         let ran = site.run(nobody).await;
