@@ -6,9 +6,9 @@ use fastrand::Rng;
 use mahavishnu_proto::v1;
 use mahavishnu_proto::v1::approval_service_client::ApprovalServiceClient;
 use mahavishnu_proto::v1::execution_service_client::ExecutionServiceClient;
+use mahavishnu_proto::v1::schedule_service_client::ScheduleServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
-use uuid::Uuid;
 
 /// A call that takes longer is made again, elsewhere perhaps.
 const CALL: Duration = Duration::from_secs(10);
@@ -20,6 +20,35 @@ const MAX_MESSAGE: usize = 64 << 20;
 pub struct Client {
     channels: Vec<Channel>,
     traceparent: String,
+}
+
+/// Calls of services, each made again, anywhere, until it is answered; a refusal is the last word.
+macro_rules! calls {
+    ($($service:ident::$call:ident($request:ident) -> $response:ident;)*) => {
+        impl Client {$(
+            pub async fn $call(&self, rng: &mut Rng, request: &v1::$request) -> Result<v1::$response, Status> {
+                let call = |channel| {
+                    let request = self.request(request.clone());
+                    async move { $service::new(channel).$call(request).await }
+                };
+                self.again(rng, call).await
+            }
+        )*}
+    };
+}
+
+calls! {
+    ExecutionServiceClient::start_execution(StartExecutionRequest) -> StartExecutionResponse;
+    ExecutionServiceClient::cancel_execution(CancelExecutionRequest) -> CancelExecutionResponse;
+    ExecutionServiceClient::retry_execution(RetryExecutionRequest) -> RetryExecutionResponse;
+    ExecutionServiceClient::fork_execution(ForkExecutionRequest) -> ForkExecutionResponse;
+    ApprovalServiceClient::decide_approval(DecideApprovalRequest) -> DecideApprovalResponse;
+    ScheduleServiceClient::create_schedule(CreateScheduleRequest) -> CreateScheduleResponse;
+    ScheduleServiceClient::get_schedule(GetScheduleRequest) -> GetScheduleResponse;
+    ScheduleServiceClient::pause_schedule(PauseScheduleRequest) -> PauseScheduleResponse;
+    ScheduleServiceClient::resume_schedule(ResumeScheduleRequest) -> ResumeScheduleResponse;
+    ScheduleServiceClient::trigger_schedule(TriggerScheduleRequest) -> TriggerScheduleResponse;
+    ScheduleServiceClient::backfill_schedule(BackfillScheduleRequest) -> BackfillScheduleResponse;
 }
 
 impl Client {
@@ -43,19 +72,6 @@ impl Client {
         endpoints.iter().map(channel).collect()
     }
 
-    /// Starts an execution; a refusal is the last word, everything else is tried again.
-    pub async fn start(
-        &self,
-        rng: &mut Rng,
-        request: &v1::StartExecutionRequest,
-    ) -> Result<v1::Execution, Status> {
-        let started = self.again(rng, |channel| {
-            let request = self.request(request.clone());
-            async move { ExecutionServiceClient::new(channel).start_execution(request).await }
-        });
-        Ok(started.await?.execution.unwrap_or_default())
-    }
-
     /// One execution.
     pub async fn get(&self, coordinator: usize, id: &str) -> Result<v1::Execution, Status> {
         let mut service = ExecutionServiceClient::new(self.channels[coordinator].clone())
@@ -63,32 +79,6 @@ impl Client {
         let answer =
             service.get_execution(self.request(v1::GetExecutionRequest { id: id.to_owned() })).await?;
         Ok(answer.into_inner().execution.unwrap_or_default())
-    }
-
-    /// Cancels an execution.
-    pub async fn cancel(&self, rng: &mut Rng, id: &str) -> Result<(), Status> {
-        let request = v1::CancelExecutionRequest { id: id.to_owned(), reason: "chaos".to_owned() };
-        let cancelled = self.again(rng, |channel| {
-            let request = self.request(request.clone());
-            async move { ExecutionServiceClient::new(channel).cancel_execution(request).await }
-        });
-        cancelled.await.map(drop)
-    }
-
-    /// Decides an approval.
-    pub async fn decide(&self, rng: &mut Rng, id: &str) -> Result<(), Status> {
-        let request = v1::DecideApprovalRequest {
-            id: id.to_owned(),
-            approved: rng.bool(),
-            decided_by: "chaos".to_owned(),
-            request_id: Uuid::from_u128(rng.u128(..)).to_string(),
-            ..v1::DecideApprovalRequest::default()
-        };
-        let decided = self.again(rng, |channel| {
-            let request = self.request(request.clone());
-            async move { ApprovalServiceClient::new(channel).decide_approval(request).await }
-        });
-        decided.await.map(drop)
     }
 
     /// Watches on any coordinator; the stream breaks when it breaks.

@@ -63,11 +63,15 @@ pub struct Dealer {
     every: Duration,
     counts: Arc<BTreeMap<Kind, AtomicU64>>,
     lasting: JoinSet<()>,
+    /// Parts that were restarted in turn.
+    rolled: usize,
 }
 
 impl Dealer {
     pub fn new(options: &Options) -> Self {
         let possible = |kind: &&Kind| match kind {
+            Kind::RestartCoordinator | Kind::RestartWorker => true,
+            _ if options.rolling => false,
             Kind::CutCoordinator | Kind::CutWorker => !options.cluster,
             Kind::KillLeader => options.cluster,
             Kind::KillHost => !options.noop_only,
@@ -81,6 +85,7 @@ impl Dealer {
             counts: Arc::new(kinds.iter().map(|kind| (*kind, AtomicU64::new(0))).collect()),
             kinds,
             lasting: JoinSet::new(),
+            rolled: 0,
         }
     }
 
@@ -109,6 +114,23 @@ impl Dealer {
                 Err(error) => eprintln!("{kind:?}: {error:#}"),
             }
         });
+    }
+
+    /// Restarts the next part, and only that, after a while.
+    pub async fn roll(&mut self, system: &System) {
+        tokio::time::sleep(self.every).await;
+        let parts: Vec<_> = system.parts().collect();
+        let part = parts[self.rolled % parts.len()];
+        let kind = match self.rolled % parts.len() < system.coordinators.len() {
+            true => Kind::RestartCoordinator,
+            false => Kind::RestartWorker,
+        };
+        self.rolled += 1;
+        match restart(part).await {
+            Ok(Some(())) => drop(self.counts[&kind].fetch_add(1, Ordering::Relaxed)),
+            Ok(None) => {}
+            Err(error) => eprintln!("{kind:?}: {error:#}"),
+        }
     }
 
     /// Waits until all are over.

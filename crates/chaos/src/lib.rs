@@ -5,7 +5,9 @@
 //! |---|---|
 //! | [`system`] | NATS (one server, or three), two coordinators, workers, each behind a proxy of its own |
 //! | [`faults`] | what goes wrong, dealt by the seed |
-//! | [`load`], [`workflows`] | clients that start, watch, decide and cancel executions, and what they ask for |
+//! | [`load`], [`workflows`] | clients that start and watch executions, and what they ask for |
+//! | [`people`] | who decides, cancels, retries and forks |
+//! | [`schedules`] | schedules that fire meanwhile, and who looks after them |
 //! | [`verify`] | reads the stream and asks the judge |
 //! | [`report`] | what happened, counted; a category in which nothing happened is a failure |
 
@@ -15,13 +17,14 @@
 mod client;
 mod faults;
 mod load;
+mod people;
 mod report;
+mod schedules;
 mod system;
 mod verify;
 mod workflows;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -54,10 +57,15 @@ pub struct Options {
     /// Without the real engine beside the no-op one
     #[arg(long)]
     pub noop_only: bool,
+    /// No faults, but a restart of each process in turn, as a deployment is brought to another version: nothing may fail
+    /// for it, and no stage may run twice
+    #[arg(long, conflicts_with = "cluster")]
+    pub rolling: bool,
 }
 
 impl Options {
-    fn length(&self) -> Duration {
+    /// How long the load and the faults last.
+    pub fn length(&self) -> Duration {
         self.minutes.map_or(self.duration, |minutes| Duration::from_secs(60 * minutes))
     }
 }
@@ -69,20 +77,25 @@ impl Options {
 pub async fn run(options: &Options, programs: &Programs) -> Result<Report> {
     let system = Arc::new(system::System::start(options, programs).await?);
     let load = load::Load::new(options, system.endpoints().await);
-    let clients = load.start();
+    let (clients, keepers) = (load.start(), schedules::start(&load));
     let began = Instant::now();
     let mut dealer = faults::Dealer::new(options);
     while began.elapsed() < options.length() {
-        dealer.deal(&system).await;
+        if options.rolling {
+            dealer.roll(&system).await;
+        } else {
+            dealer.deal(&system).await;
+        }
     }
     let faults = dealer.end().await;
-    load.enough.store(true, Ordering::Relaxed);
+    load.end();
     system.heal().await?;
     eprintln!("the faults are over; waiting for the executions that go on");
-    load::finished(clients).await;
+    tokio::join!(load::finished(clients), keepers.join_all());
     let told = load.told();
     eprintln!("judging");
     let mut report = verify::verify(options, &system, &told).await?;
+    report.needed = report::needed(options);
     report.faults = faults;
     report.load = told.counts;
     report.by_itself = system.ended_by_itself().await;

@@ -1,5 +1,6 @@
-//! The clients: each starts one execution after the other, watches it to its end over any number of disconnections,
-//! decides what it asks, and sometimes cancels it, asks twice or asks for something else under the same request id.
+//! The clients: each starts one execution after the other, watches it to its end over any number of disconnections, and
+//! sometimes asks twice or asks for something else under the same request id. What [people](crate::people) do on the way
+//! and afterwards may make another execution, which is watched too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +19,8 @@ use v1::event::Kind;
 
 use crate::Options;
 use crate::client::Client;
-use crate::workflows;
+use crate::people::Followed;
+use crate::workflows::{self, REQUESTER};
 
 /// After the faults, everything must have ended by then.
 const REST: Duration = Duration::from_secs(90);
@@ -26,6 +28,8 @@ const REST: Duration = Duration::from_secs(90);
 const SILENCE: Duration = Duration::from_secs(12);
 /// Of a hundred workflows, those with a stage on the real engine.
 const REAL: u32 = 4;
+/// Executions that go on from one another.
+const GENERATIONS: u32 = 3;
 
 /// What happened to clients, counted.
 pub type Counts = BTreeMap<&'static str, u64>;
@@ -45,11 +49,11 @@ pub struct Told {
 /// The load.
 #[derive(Clone)]
 pub struct Load {
-    pub enough: Arc<AtomicBool>,
-    channels: Vec<Channel>,
+    enough: Arc<AtomicBool>,
+    pub channels: Vec<Channel>,
+    pub seed: u64,
     next: Arc<AtomicU64>,
     told: Arc<Mutex<Told>>,
-    seed: u64,
     clients: usize,
     real: u32,
 }
@@ -67,13 +71,18 @@ impl Load {
         }
     }
 
+    /// Nothing new is asked for from now on.
+    pub fn end(&self) {
+        self.enough.store(true, Ordering::Relaxed);
+    }
+
     /// Starts the clients.
     pub fn start(&self) -> JoinSet<()> {
         let mut clients = JoinSet::new();
         for _ in 0..self.clients {
             let load = self.clone();
             clients.spawn(async move {
-                while !load.enough.load(Ordering::Relaxed) {
+                while !load.is_enough() {
                     let n = load.next.fetch_add(1, Ordering::Relaxed);
                     load.one(n).await;
                 }
@@ -91,8 +100,24 @@ impl Load {
         tell(&mut self.told.lock().unwrap());
     }
 
-    fn count(&self, what: &'static str) {
+    /// Whether nothing new is to be asked for.
+    pub fn is_enough(&self) -> bool {
+        self.enough.load(Ordering::Relaxed)
+    }
+
+    /// Something happened.
+    pub fn count(&self, what: &'static str) {
         self.tell(|told| *told.counts.entry(what).or_default() += 1);
+    }
+
+    /// An answer that should not have been given.
+    pub fn wrong(&self, what: String) {
+        self.tell(|told| told.wrong.push(what));
+    }
+
+    /// A client was told that an execution exists.
+    pub fn acknowledged(&self, acknowledged: Acknowledged) {
+        self.tell(|told| told.acknowledged.push(acknowledged));
     }
 
     /// One execution, from the request to the end.
@@ -105,7 +130,7 @@ impl Load {
         let request = v1::StartExecutionRequest {
             workflow: Some(workflows::random(&mut rng, &body, self.real)),
             request_id: request_id.clone(),
-            ..v1::StartExecutionRequest::default()
+            requested_by: REQUESTER.to_owned(),
         };
         if rng.u32(..10) == 0 {
             // The same request id with another body, at the same time; one of them is refused.
@@ -114,24 +139,32 @@ impl Load {
             let other = v1::StartExecutionRequest {
                 workflow: Some(workflows::random(&mut rival, &other_body, self.real)),
                 request_id: request_id.clone(),
-                ..v1::StartExecutionRequest::default()
+                requested_by: REQUESTER.to_owned(),
             };
             let (mut one, mut two) = (rng.fork(), rng.fork());
             let (ours, theirs) = tokio::join!(
                 self.ask(&client, &mut one, &request, &body),
                 self.ask(&client, &mut two, &other, &other_body)
             );
-            for id in [ours, theirs].into_iter().flatten() {
-                self.follow(&client, &mut rng, &id).await;
+            for (id, body) in [(ours, body), (theirs, other_body)] {
+                if let Some(id) = id {
+                    self.follow(&client, &mut rng, &id, &body).await;
+                }
             }
             return;
         }
-        let Some(id) = self.ask(&client, &mut rng, &request, &body).await else { return };
+        let Some(mut id) = self.ask(&client, &mut rng, &request, &body).await else { return };
         if rng.u32(..10) == 0 {
             self.count("repeated requests");
             self.ask(&client, &mut rng, &request, &body).await;
         }
-        self.follow(&client, &mut rng, &id).await;
+        for _ in 0..GENERATIONS {
+            self.follow(&client, &mut rng, &id, &body).await;
+            let followed = Followed { load: self, client: &client, id: &id, body: &body };
+            let Some(next) = followed.next(&mut rng).await else { return };
+            id = next;
+        }
+        self.follow(&client, &mut rng, &id, &body).await;
     }
 
     /// Asks for an execution; its id, unless it is refused.
@@ -142,41 +175,44 @@ impl Load {
         request: &v1::StartExecutionRequest,
         body: &str,
     ) -> Option<String> {
-        match client.start(rng, request).await {
-            Ok(execution) => {
-                let id = ExecutionId::parse(&execution.id).ok()?;
+        match client.start_execution(rng, request).await {
+            Ok(answer) => {
+                let id = answer.execution.unwrap_or_default().id;
+                let execution = ExecutionId::parse(&id).ok()?;
                 let request = Some(request.request_id.clone());
-                let digest = body.as_bytes().to_vec();
-                self.tell(|told| told.acknowledged.push(Acknowledged { request, execution: id, digest }));
-                Some(execution.id)
+                self.acknowledged(Acknowledged { request, execution, digest: body.as_bytes().to_vec() });
+                Some(id)
             }
             Err(status) if status.code() == Code::AlreadyExists => {
                 self.count("requests refused");
                 None
             }
             Err(status) => {
-                self.tell(|told| told.wrong.push(format!("StartExecution: {status}")));
+                self.wrong(format!("StartExecution: {status}"));
                 None
             }
         }
     }
 
     /// Watches to the end, sometimes with a second watcher.
-    async fn follow(&self, client: &Client, rng: &mut Rng, id: &str) {
+    pub async fn follow(&self, client: &Client, rng: &mut Rng, id: &str, body: &str) {
         let mut second = rng.fork();
         self.tell(|told| told.going.extend([id.to_owned()]));
-        let watching = self.watch(client, rng, id, "first", true);
+        let followed = Followed { load: self, client, id, body };
+        let watching = self.watch(client, rng, id, Some(&followed));
         if second.u32(..8) == 0 {
-            tokio::join!(watching, self.watch(client, &mut second, id, "second", false));
+            tokio::join!(watching, self.watch(client, &mut second, id, None));
         } else {
             watching.await;
         }
         self.tell(|told| told.going.retain(|going| going != id));
     }
 
-    async fn watch(&self, client: &Client, rng: &mut Rng, id: &str, name: &str, acts: bool) {
+    /// Watches to the end; whoever is named acts on what happens.
+    pub async fn watch(&self, client: &Client, rng: &mut Rng, id: &str, acts: Option<&Followed<'_>>) {
         let Ok(execution) = ExecutionId::parse(id) else { return };
-        let mut watched = Watched { execution, watcher: name.to_owned(), events: Vec::new(), whole: false };
+        let watcher = if acts.is_some() { "first" } else { "second" }.to_owned();
+        let mut watched = Watched { execution, watcher, events: Vec::new(), whole: false };
         while !watched.whole {
             let after = watched.events.last().map_or(0, |event| event.sequence);
             match client.watch(rng, id, after.try_into().unwrap()).await {
@@ -185,8 +221,8 @@ impl Load {
                     while let Ok(Ok(Some(response))) = tokio::time::timeout(SILENCE, stream.message()).await {
                         let Some(event) = response.event.filter(|event| !event.ephemeral) else { continue };
                         watched.events.push(seen(&event));
-                        if acts {
-                            self.act(client, rng, id, &event).await;
+                        if let Some(followed) = acts {
+                            followed.act(rng, &event).await;
                         }
                         watched.whole |= event.void_reason.is_empty() && is_end(&event);
                         if watched.whole || rng.u32(..40) == 0 {
@@ -197,7 +233,7 @@ impl Load {
                 Err(status) if crate::client::may_pass(&status) => {}
                 Err(status) => {
                     // A cursor that this watcher got is refused, or its execution is not there.
-                    self.tell(|told| told.wrong.push(format!("WatchExecution {id} after {after}: {status}")));
+                    self.wrong(format!("WatchExecution {id} after {after}: {status}"));
                     break;
                 }
             }
@@ -207,36 +243,11 @@ impl Load {
         }
         self.tell(|told| told.watched.push(watched));
     }
-
-    /// Decides what is asked; cancels now and then.
-    async fn act(&self, client: &Client, rng: &mut Rng, id: &str, event: &v1::Event) {
-        if let Some(Kind::ApprovalRequested(asked)) = &event.kind
-            && event.void_reason.is_empty()
-        {
-            for approval in &asked.approvals {
-                self.count("approvals decided");
-                match client.decide(rng, &approval.approval_id).await {
-                    // Decided before, when the answer was lost; or the execution has ended.
-                    Err(status) if status.code() != Code::FailedPrecondition => {
-                        self.tell(|told| told.wrong.push(format!("DecideApproval: {status}")));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        if rng.u32(..400) == 0 {
-            self.count("cancellations");
-            if let Err(status) = client.cancel(rng, id).await {
-                self.tell(|told| told.wrong.push(format!("CancelExecution: {status}")));
-            }
-        }
-    }
 }
 
-/// Waits for the clients, but not for ever.
-pub async fn finished(mut clients: JoinSet<()>) {
-    let all = async { while clients.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(REST, all).await;
+/// Waits for the clients, but not for ever. Who ends with a panic is a bug of the run.
+pub async fn finished(clients: JoinSet<()>) {
+    let _ = tokio::time::timeout(REST, clients.join_all()).await;
 }
 
 fn is_end(event: &v1::Event) -> bool {

@@ -2,17 +2,55 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
+use crate::Options;
 use crate::faults::Faults;
 use crate::load::Counts;
 
 /// What must have happened at least once, or the run shows nothing.
-const NEEDED: &[&str] =
-    &["executions completed", "executions failed", "retries", "pauses", "void", "results of a redelivery"];
+const NEEDED: &[&str] = &[
+    "executions completed",
+    "executions failed",
+    "executions that go on from others",
+    "messages larger than fit the bus",
+    "pauses",
+    "pauses decided by time",
+    "retries",
+    "schedules' firings",
+    "votes",
+];
+/// The same, where something breaks.
+const NEEDED_OF_FAULTS: &[&str] = &["results of a redelivery", "void events"];
+/// The same, of a run that is [`LONG`].
+const NEEDED_OF_LONG: &[&str] = &[
+    "executions cancelled",
+    "schedules' slots skipped",
+    "time limits by timer",
+    "void events of people",
+    "void events of timers",
+    "void events of workers",
+];
+/// A run in which everything happens.
+const LONG: Duration = Duration::from_secs(300);
+
+/// What must happen in a run.
+pub fn needed(options: &Options) -> Vec<&'static str> {
+    let mut needed = NEEDED.to_vec();
+    if !options.rolling {
+        needed.extend(NEEDED_OF_FAULTS);
+        if options.length() >= LONG {
+            needed.extend(NEEDED_OF_LONG);
+        }
+    }
+    needed
+}
 
 /// What happened.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
+    /// What must have happened.
+    pub needed: Vec<&'static str>,
     /// Faults by kind.
     pub faults: Faults,
     /// What clients met.
@@ -42,7 +80,7 @@ impl Report {
         failures.extend(self.unfinished.iter().map(|id| format!("{id}: a watcher waits for ever")));
         let never = self.faults.iter().filter(|(_, count)| **count == 0);
         failures.extend(never.map(|(kind, _)| format!("no {kind}: the run is too short to show anything")));
-        let nothing = NEEDED.iter().filter(|what| !self.records.contains_key(*what));
+        let nothing = self.needed.iter().filter(|what| !self.records.contains_key(*what));
         failures.extend(nothing.map(|what| format!("no {what}: the run is too short to show anything")));
         failures
     }

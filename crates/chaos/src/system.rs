@@ -82,14 +82,16 @@ impl System {
             let part = system.part(&name, programs, "mahavishnu-coordinator", &coordinator).await?;
             system.coordinators.push(part);
         }
+        // Faults meet stages that a drain hands back; a rolling restart lets every stage end.
+        let drain = if options.rolling { "30s" } else { "5s" };
         for n in 1..=2 {
-            let noop = ["worker", "noop", "--slots", "32", "--drain", "5s"];
+            let noop = ["worker", "noop", "--slots", "32", "--drain", drain];
             let part = system.part(&format!("worker-{n}"), programs, "mahavishnu", &noop).await?;
             system.workers.push(part);
         }
         if !options.noop_only {
             let project = system.home.path().display().to_string();
-            let real = ["--slots", "2", "--drain", "5s", "--project", &project];
+            let real = ["--slots", "2", "--drain", drain, "--project", &project];
             let part = system.part("worker-real", programs, "mahavishnu-worker-langgraph", &real).await?;
             system.real = Some(part);
         }

@@ -8,10 +8,13 @@ use fastrand::Rng;
 use futures::StreamExt as _;
 use mahavishnu_bus::log::{Stored, TailItem};
 use mahavishnu_bus::{Bus, Options as BusOptions};
-use mahavishnu_core::execution::{Fact, State, Timer};
+use mahavishnu_core::execution::{Completed, Fact, Failed, State, Timer};
 use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::schedule;
 use mahavishnu_proto::public;
+use mahavishnu_simulation::check::schedules::Standing;
 use mahavishnu_simulation::check::{Evidence, Live, Logged, Truth, check, verdicts};
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::load::Told;
@@ -35,6 +38,14 @@ pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<R
         tally(history, &mut report.records);
     }
     report.wrong.extend(views(options, system, &histories).await);
+    if options.rolling {
+        report.violations.extend(histories.iter().flat_map(|(id, history)| disturbed(id, history)));
+    }
+    let schedules = schedules(&bus).await?;
+    for standing in &schedules {
+        *report.records.entry("schedules' slots skipped").or_default() += standing.state.skipped;
+    }
+    report.records.retain(|_, count| *count > 0);
     let truth: Truth<'_> = &|_, task, done| workflows::is_true(task, done);
     let evidence = Evidence {
         histories,
@@ -43,11 +54,12 @@ pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<R
         views: Vec::new(),
         // Nothing may be left, so what has not ended is an orphan.
         live: Live::default(),
+        schedules,
         truth,
         at_rest: true,
     };
     report.watched = told.watched.iter().map(|watched| watched.events.len()).sum();
-    report.violations = check(&evidence).iter().map(ToString::to_string).collect();
+    report.violations.extend(check(&evidence).iter().map(ToString::to_string));
     Ok(report)
 }
 
@@ -95,6 +107,15 @@ async fn read(bus: &Bus) -> Result<(Histories, Vec<String>)> {
     Ok((histories, unreadable))
 }
 
+/// Every schedule as it is stored.
+async fn schedules(bus: &Bus) -> Result<Vec<Standing>> {
+    let all = bus.schedules().await.context("the schedules")?.into_iter().map(|kept| {
+        let state: schedule::State = serde_json::from_slice(&kept.body).context("a schedule's state")?;
+        Ok(Standing { id: kept.id, state, wakes: None })
+    });
+    all.collect()
+}
+
 /// **I4**, of live coordinators: what each says of an execution is what the raw stream folds to.
 async fn views(options: &Options, system: &System, histories: &Histories) -> Vec<String> {
     let endpoints = system.endpoints().await;
@@ -127,6 +148,29 @@ async fn views(options: &Options, system: &System, histories: &Histories) -> Vec
     futures::stream::iter(asked).buffer_unordered(CALLS).concat().await
 }
 
+/// What a process that drains must not do to an execution: have a stage run twice, or fail in a way that its workflow
+/// does not.
+fn disturbed(id: &ExecutionId, history: &[Logged]) -> Vec<String> {
+    let disturbed = history.iter().filter_map(|logged| match &logged.record.fact {
+        Fact::Completed(Completed { origin, .. }) | Fact::Failed(Failed { origin, .. })
+            if origin.delivery > 1 =>
+        {
+            Some(format!("rolling {id}: {} ran on delivery {}", origin.stage, origin.delivery))
+        }
+        Fact::Failed(failed) if !workflows::FAILURES.contains(&failed.error.reason.as_str()) => {
+            Some(format!("rolling {id}: {} failed: {}", failed.origin.stage, failed.error))
+        }
+        _ => None,
+    });
+    disturbed.collect()
+}
+
+/// It came as an artifact.
+fn is_large(done: &Completed) -> bool {
+    let padding = done.output.get("padding").and_then(Value::as_str);
+    padding.is_some_and(|padding| padding.len() > workflows::ARTIFACT)
+}
+
 /// Counts what the histories hold.
 fn tally(history: &[Logged], records: &mut BTreeMap<&'static str, u64>) {
     let counts = verdicts(history);
@@ -134,9 +178,19 @@ fn tally(history: &[Logged], records: &mut BTreeMap<&'static str, u64>) {
         let mut add = |what| *records.entry(what).or_default() += 1;
         add("records");
         if !counts {
-            add("void");
+            add("void events");
+            add(match &logged.record.fact {
+                Fact::TimerFired(_) => "void events of timers",
+                Fact::Decided(_) | Fact::CancelRequested { .. } => "void events of people",
+                _ => "void events of workers",
+            });
         }
         match &logged.record.fact {
+            Fact::Accepted(accepted) if accepted.forked.is_some() => add("executions that go on from others"),
+            Fact::Accepted(accepted) if accepted.firing.is_some() => add("schedules' firings"),
+            Fact::Completed(done) if is_large(done) => add("messages larger than fit the bus"),
+            Fact::Decided(_) if counts => add("votes"),
+            Fact::TimerFired(Timer::Approval { .. }) if counts => add("pauses decided by time"),
             Fact::Completed(done) if done.origin.delivery > 1 => add("results of a redelivery"),
             Fact::Failed(failed) if failed.error.reason == "HOST_DIED" => add("engine hosts that died"),
             Fact::RetryScheduled { .. } => add("retries"),

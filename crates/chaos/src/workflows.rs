@@ -10,6 +10,14 @@ use serde_json::{Map, Value, json};
 
 /// The label that tells bodies apart.
 pub const BODY: &str = "body";
+/// Who asks for everything.
+pub const REQUESTER: &str = "ann";
+/// Whoever decides: those who may be on a list, then one who never is.
+pub const PEOPLE: &[&str] = &[REQUESTER, "ada", "bob", "cyd", "eve"];
+/// Reasons for which stages fail that are asked to, or take too long.
+pub const FAILURES: &[&str] = &["PASSING", "BROKEN", "TIMEOUT"];
+/// A larger body of a message travels as an artifact.
+pub const ARTIFACT: usize = 512 * 1024;
 /// The engines.
 const NOOP: &str = "noop";
 const REAL: &str = "langgraph";
@@ -40,18 +48,37 @@ pub fn random(rng: &mut Rng, body: &str, real: u32) -> v1::Workflow {
     workflow
 }
 
+/// What a schedule runs: short, or longer than other slots may take to come.
+pub fn scheduled(rng: &mut Rng, body: &str) -> v1::Workflow {
+    let task = |sleep: u64| json!({"output": {"n": 1}, "sleep_ms": sleep});
+    let sleep = if rng.u32(..3) == 0 { rng.u64(3_000..12_000) } else { rng.u64(..500) };
+    let retry =
+        v1::RetryPolicy { max_attempts: 3, initial_backoff: millis(100), ..v1::RetryPolicy::default() };
+    let mut stages =
+        vec![stage(0, NOOP, task(sleep), Some(retry), None), stage(1, NOOP, task(5), None, None)];
+    stages[0].at_once = true;
+    stages[1].needs = vec!["s0".to_owned()];
+    let mut workflow = v1::Workflow { stages, ..v1::Workflow::default() };
+    workflow.labels.insert(BODY.to_owned(), body.to_owned());
+    workflow
+}
+
 /// A stage that succeeds, fails for a while, fails for good, asks, is slow, is too slow, or has much to say.
 fn noop(rng: &mut Rng, n: usize) -> v1::Stage {
     let mut task =
         json!({"output": {"n": rng.u32(..2)}, "progress": rng.u32(..2), "sleep_ms": rng.u64(..60)});
-    let mut timeout = None;
+    let (mut timeout, mut approval) = (None, None);
     match rng.u32(..24) {
         0..4 => task["fail"] = json!({"reason": "PASSING", "retryable": true, "attempts": rng.u32(1..3)}),
         4 => task["fail"] = json!({"reason": "BROKEN", "retryable": false}),
-        5..7 => task["approve"] = json!(true),
-        7..9 => task["sleep_ms"] = json!(rng.u64(500..8_000)),
+        5..8 => {
+            task["approve"] = json!(true);
+            approval = (rng.u32(..3) > 0).then(|| policy(rng));
+        }
+        8 => task["sleep_ms"] = json!(rng.u64(500..8_000)),
         9 => timeout = millis(rng.u64(20..1_000)),
-        10 => task["size"] = json!(rng.u32(1..700_000)),
+        10 if rng.u32(..3) == 0 => task["size"] = json!(rng.usize(ARTIFACT..3 * ARTIFACT)),
+        10 => task["size"] = json!(rng.usize(1..ARTIFACT)),
         _ => {}
     }
     let retry = v1::RetryPolicy {
@@ -60,7 +87,22 @@ fn noop(rng: &mut Rng, n: usize) -> v1::Stage {
         max_backoff: millis(1_000),
         ..v1::RetryPolicy::default()
     };
-    stage(n, NOOP, task, Some(retry), timeout)
+    v1::Stage { approval, ..stage(n, NOOP, task, Some(retry), timeout) }
+}
+
+/// Who decides, how many it takes, and what becomes of it when they do not.
+fn policy(rng: &mut Rng) -> v1::ApprovalPolicy {
+    let approvers = if rng.bool() { &PEOPLE[..4] } else { &[] };
+    let on_timeout = [v1::approval_policy::OnTimeout::Reject, v1::approval_policy::OnTimeout::Approve];
+    let timed = rng.u32(..3) == 0;
+    v1::ApprovalPolicy {
+        approvers: approvers.iter().map(|name| (*name).to_owned()).collect(),
+        quorum: rng.u32(1..=3),
+        exclude_requester: rng.bool(),
+        require_reason: rng.u32(..4) == 0,
+        timeout: if timed { millis(rng.u64(1_000..6_000)) } else { None },
+        on_timeout: if timed { on_timeout[rng.usize(..2)].into() } else { 0 },
+    }
 }
 
 /// A graph of one node.

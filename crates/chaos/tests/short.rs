@@ -9,15 +9,26 @@ use mahavishnu_test_support::system::programs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_breaks_under_faults() {
-    let options = Options {
-        seed: 1,
-        duration: Duration::from_secs(45),
-        minutes: None,
-        cluster: false,
-        clients: 16,
-        every: Duration::from_millis(800),
-        noop_only: true,
-    };
+    holds(Options { every: Duration::from_millis(800), ..SHORT }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_disturbs_nobody() {
+    holds(Options { rolling: true, every: Duration::from_millis(500), ..SHORT }).await;
+}
+
+const SHORT: Options = Options {
+    seed: 1,
+    duration: Duration::from_secs(45),
+    minutes: None,
+    cluster: false,
+    clients: 16,
+    every: Duration::from_secs(1),
+    noop_only: true,
+    rolling: false,
+};
+
+async fn holds(options: Options) {
     let report = run(&options, programs().await.unwrap()).await.unwrap();
     println!("{report}");
     assert_eq!(report.failures(), Vec::<String>::new());

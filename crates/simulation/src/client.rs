@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mahavishnu_core::execution::{Accepted, Decided, Fact, Object, Phase};
+use mahavishnu_core::execution::{Accepted, Decided, End, Ended, Fact, Forked, Object, Phase};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_core::workflow::Workflow;
 
@@ -17,6 +17,7 @@ pub struct Request {
     name: String,
     digest: Vec<u8>,
     workflow: Arc<Workflow>,
+    forked: Option<Forked>,
     tries: u32,
     /// Answered with yes or no.
     pub answered: bool,
@@ -24,7 +25,30 @@ pub struct Request {
 
 impl Request {
     pub fn new(name: &str, body: u8, workflow: Arc<Workflow>) -> Self {
-        Self { name: name.to_owned(), digest: vec![body], workflow, tries: 0, answered: false }
+        let (name, digest) = (name.to_owned(), vec![body]);
+        Self { name, digest, workflow, forked: None, tries: 0, answered: false }
+    }
+
+    /// Continues an execution that ended and did not complete, as this coordinator shows it; whoever continues the same one asks
+    /// for the same.
+    pub fn continuing(coordinator: &Coordinator, env: &mut Environment) -> Option<Self> {
+        let failed = |(_, memory): &(&ExecutionId, &Memory)| {
+            memory.is_loaded() && memory.state.end.as_ref().is_some_and(|(end, _)| *end != End::Completed)
+        };
+        let ended: Vec<_> = coordinator.memory.iter().filter(failed).collect();
+        let (id, memory) = *ended.get(env.rng.usize(..ended.len().max(1)))?;
+        let (workflow, mut results) = (memory.state.workflow()?, memory.state.ended());
+        let (stage, _) = memory.state.iter().find(|(_, now)| !now.is_settled())?;
+        if env.makes(Mutation::ForkTakesVoid) {
+            for (record, _) in &memory.records {
+                if let Fact::Completed(done) = &record.fact {
+                    results.insert(done.origin.stage.clone(), Ended::Completed(Arc::clone(&done.output)));
+                }
+            }
+        }
+        let forked = Forked { from: id.clone(), stage: stage.id.clone(), results, checkpoint: None };
+        let forked = Some(forked);
+        Some(Self { forked, ..Self::new(&format!("{id}-again"), 1, Arc::clone(workflow)) })
     }
 
     /// The execution that it becomes.
@@ -43,7 +67,7 @@ impl Request {
             digest: self.digest.clone(),
             notes: Vec::new(),
             requested_by: REQUESTER.to_owned(),
-            forked: None,
+            forked: self.forked.clone(),
             firing: None,
         });
         let same = match env.write(&id, &Write::Accept(fact, self.name.clone()), &format!("trace-{id}")) {

@@ -7,6 +7,7 @@
 //! | [`bus`] | the model of the bus, compared with the real server |
 //! | [`coordinator`] | performs the core's own [`Advance`](mahavishnu_core::execution::Advance), as the driver does |
 //! | [`worker`], [`client`], [`watcher`] | the others who take part |
+//! | [`schedules`] | what starts executions at their times, in a world of its own |
 //! | [`mutation`] | known mistakes, to see that the judge notices each |
 //! | [`world`] | whose turn it is; the faults; the calm after them |
 //!
@@ -21,6 +22,7 @@ mod client;
 mod coordinator;
 mod environment;
 pub mod mutation;
+pub mod schedules;
 mod watcher;
 mod worker;
 mod workflows;

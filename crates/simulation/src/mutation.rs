@@ -1,4 +1,4 @@
-//! Mistakes that somebody could make in a coordinator, a worker, a client's retry or a watcher. Each is injected into
+//! Mistakes that somebody could make in a coordinator, a worker, a client's retry, a watcher or a schedule. Each is injected into
 //! the actors here, none into the programs, and `tests/it/mutations.rs` shows that the judge notices each.
 
 /// A mistake.
@@ -56,10 +56,34 @@ pub enum Mutation {
     FailureAsSuccess,
     /// A redelivered task starts a trace of its own.
     TraceLost,
+    /// An execution that goes on from another takes the last results, whether they count or not.
+    ForkTakesVoid,
+    /// The execution of a slot gets an id that does not follow from the slot.
+    SlotIdFresh,
+    /// A slot that does not fire is not recorded.
+    SlotNotRecorded,
+    /// A schedule is settled further than its slots are looked at.
+    SettledTooFar,
+    /// A slot is taken for started before its execution is.
+    StartNotStored,
+    /// The state of a schedule is stored without its condition.
+    StateUnconditional,
+    /// Slots start, whatever still runs.
+    OverlapIgnored,
+    /// What a coordinator has not heard of an execution is taken for what the log has.
+    EndFromMemory,
+    /// A schedule is not told that one of its executions has ended.
+    EndNotTold,
+    /// A wake is acknowledged before what it causes is stored.
+    WakeAckedFirst,
+    /// Nobody is woken for the next slot.
+    NextSlotNotWoken,
+    /// A cancellation by a schedule is in no trace.
+    CancelTraceLost,
 }
 
 impl Mutation {
-    /// Every one, with the invariants of which at least one must be seen broken.
+    /// Every one of executions, with the invariants of which at least one must be seen broken.
     pub const ALL: &[(Self, &[&str])] = &[
         (Self::AttemptIgnored, &["I2", "I3", "I4"]),
         (Self::LastResultWins, &["I2", "I4"]),
@@ -87,5 +111,21 @@ impl Mutation {
         (Self::CursorInclusive, &["I5"]),
         (Self::FailureAsSuccess, &["I8"]),
         (Self::TraceLost, &["I9"]),
+        (Self::ForkTakesVoid, &["I2"]),
+    ];
+
+    /// Those of schedules.
+    pub const OF_SCHEDULES: &[(Self, &[&str])] = &[
+        (Self::SlotIdFresh, &["S1"]),
+        (Self::SlotNotRecorded, &["S2"]),
+        (Self::SettledTooFar, &["S2"]),
+        (Self::StartNotStored, &["S2"]),
+        (Self::StateUnconditional, &["S2", "S3"]),
+        (Self::OverlapIgnored, &["S3"]),
+        (Self::EndFromMemory, &["S3", "S4"]),
+        (Self::EndNotTold, &["S4"]),
+        (Self::WakeAckedFirst, &["S4"]),
+        (Self::NextSlotNotWoken, &["S4"]),
+        (Self::CancelTraceLost, &["I9"]),
     ];
 }

@@ -18,6 +18,8 @@ use crate::watcher::Watcher;
 use crate::worker::Worker;
 use crate::workflows::{self, ENGINES};
 
+/// Requests in all.
+const CONTINUED: usize = 12;
 const LEASE: TimeDelta = TimeDelta::seconds(5);
 const WINDOW: TimeDelta = TimeDelta::milliseconds(100);
 /// Rounds of the calm in which nothing happens but the passing of time, before it is taken for rest.
@@ -112,6 +114,11 @@ impl World {
             92..94 => self.env.deliver_one(),
             94 if self.env.hostile && self.env.rng.u32(..20) == 0 => {
                 client::cancel(&self.coordinators[c], &mut self.env);
+            }
+            // What ended is continued, and that too, but not without end.
+            94 if self.requests.len() < CONTINUED => {
+                let request = Request::continuing(&self.coordinators[c], &mut self.env);
+                self.requests.extend(request);
             }
             95.. => self.fault(c, w),
             _ => {}
@@ -240,6 +247,7 @@ impl World {
             watched: self.watchers.iter().map(|watcher| watcher.watched.clone()).collect(),
             views: views.collect(),
             live: self.env.bus.live(),
+            schedules: Vec::new(),
             truth: &|id, task, done| {
                 let origin = &done.origin;
                 let number = (origin.attempt, origin.resume, origin.delivery);
@@ -251,16 +259,17 @@ impl World {
         self.violations.extend(check(&evidence));
         if at_rest {
             if self.never_rests {
-                let (execution, what) = (self.requests[0].execution(), "or another never comes to rest");
-                self.violations.push(Violation { invariant: "I1", execution, what: what.to_owned() });
+                let (about, what) =
+                    (self.requests[0].execution().to_string(), "or another never comes to rest");
+                self.violations.push(Violation { invariant: "I1", about, what: what.to_owned() });
             }
             let ended = |watcher: &&Watcher| {
                 evidence.histories.contains_key(&watcher.watched.execution) && !watcher.watched.whole
             };
             for watcher in self.watchers.iter().filter(ended) {
                 let what = format!("{} was never told of the end", watcher.watched.watcher);
-                let execution = watcher.watched.execution.clone();
-                self.violations.push(Violation { invariant: "I5", execution, what });
+                let about = watcher.watched.execution.to_string();
+                self.violations.push(Violation { invariant: "I5", about, what });
             }
         }
     }

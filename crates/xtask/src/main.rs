@@ -2,7 +2,7 @@
 //!
 //! - `cargo xtask layers` checks that the crates depend on each other in one direction.
 //! - `cargo xtask bench` builds the programs for release and runs the benchmark in `tests/bench`.
-//! - `cargo xtask chaos` builds the programs and runs them under faults.
+//! - `cargo xtask chaos` builds the programs for release and runs them under faults.
 
 mod layers;
 mod words;
@@ -20,12 +20,12 @@ fn main() -> ExitCode {
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["layers"] => check(),
         ["bench", options @ ..] => {
-            return bench(options).unwrap_or_else(|error| {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            });
+            let build = ["--package", "mahavishnu", "--package", "mahavishnu-bench"];
+            return ended(release(&build, "mahavishnu-bench", options));
         }
-        ["chaos", ..] => return chaos(&arguments),
+        ["chaos", options @ ..] => {
+            return ended(release(&["--workspace", "--bins"], "mahavishnu-chaos", options));
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
@@ -45,12 +45,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The benchmark is a program of its own: this one knows neither gRPC nor NATS.
-fn bench(options: &[&str]) -> Result<ExitCode> {
+/// Builds the programs for release, then runs one of them beside the others: this one knows neither gRPC nor NATS.
+fn release(build: &[&str], package: &str, options: &[&str]) -> Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let run = ["run", "--release", "--quiet", "--package", "mahavishnu-bench", "--"];
-    let build = ["build", "--release", "--package", "mahavishnu", "--package", "mahavishnu-bench"];
-    let built = Command::new(&cargo).args(build).status().context("cargo build")?;
+    let run = ["run", "--release", "--quiet", "--package", package, "--"];
+    let built =
+        Command::new(&cargo).args(["build", "--release"]).args(build).status().context("cargo build")?;
     if !built.success() {
         return Ok(ExitCode::FAILURE);
     }
@@ -58,18 +58,11 @@ fn bench(options: &[&str]) -> Result<ExitCode> {
     Ok(if ran.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Builds every program, and has the chaos driver run them.
-fn chaos(arguments: &[String]) -> ExitCode {
-    let cargo = |words: &[&str]| {
-        Command::new(env!("CARGO")).args(words).status().is_ok_and(|status| status.success())
-    };
-    let words = ["run", "--quiet", "--package", "mahavishnu-chaos", "--"];
-    let words: Vec<&str> = words.into_iter().chain(arguments.iter().skip(1).map(String::as_str)).collect();
-    if cargo(&["build", "--workspace", "--bins"]) && cargo(&words) {
-        ExitCode::SUCCESS
-    } else {
+fn ended(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
         ExitCode::FAILURE
-    }
+    })
 }
 
 fn check() -> Result<Vec<String>> {

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use futures::stream::{self, TryStreamExt as _};
 use mahavishnu_bus::schedules::{Kept, Wake};
-use mahavishnu_bus::{Bus, Error, Result, Trace};
+use mahavishnu_bus::{Bus, Error, Result};
 use mahavishnu_core::execution::{Accepted, Fact, Firing};
 use mahavishnu_core::id::{ExecutionId, ScheduleId};
 use mahavishnu_core::schedule::{Command, Events, Slot, State};
@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::Histories;
+use super::{Histories, History};
 
 /// Schedules that are looked at at the same time.
 const CONCURRENCY: usize = 100;
@@ -192,8 +192,19 @@ impl Scheduler {
                 let execution = execution_id(id, state.created, &slot)?;
                 let reason = format!("the next slot of the schedule {id} is due");
                 let fact = Fact::CancelRequested { reason, requested_by: format!("schedule {id}") };
-                self.bus.input(&execution, &fact, &Trace::new()).await.map(drop)
+                let Some(history) = self.now(&execution).await? else { return Ok(()) };
+                let trace = history.with_folded(|folded| folded.trace.clone());
+                self.bus.input(&execution, &fact, &trace).await.map(drop)
             }
+        }
+    }
+
+    /// An execution as far as the log's leader has it, if there is one. Whoever looks because one has ended may be a replica
+    /// that has not heard of that, and a server that is behind does not even know that it began.
+    async fn now(&self, execution: &ExecutionId) -> Result<Option<Arc<History>>> {
+        match self.bus.last_position(execution).await? {
+            0 => Ok(None),
+            last => self.histories.folded_to(execution, last).await.map(Some),
         }
     }
 
@@ -202,11 +213,9 @@ impl Scheduler {
         let starting = state.starting.iter().copied().map(|slot| (slot, false));
         let known: Vec<_> = starting.chain(state.running.iter().copied().map(|slot| (slot, true))).collect();
         let looked = stream::iter(known).map(|(slot, was_there)| async move {
-            let ended = match self.histories.get(&execution_id(id, state.created, &slot)?).await {
-                Ok(history) => history.with_folded(|folded| folded.state.end.is_some()),
-                Err(Error::NotFound) => was_there,
-                Err(error) => return Err(error),
-            };
+            let history = self.now(&execution_id(id, state.created, &slot)?).await?;
+            let ended =
+                history.map_or(was_there, |history| history.with_folded(|folded| folded.state.end.is_some()));
             Ok(ended.then_some(slot))
         });
         looked.buffer_unordered(WIDTH).try_filter_map(|slot| async move { Ok(slot) }).try_collect().await

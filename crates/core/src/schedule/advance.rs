@@ -184,8 +184,10 @@ impl State {
     fn skip_run(&mut self, from: DateTime<Utc>, to: DateTime<Utc>, count: u64, why: Skip) {
         self.skipped += count;
         let outcome = Outcome::Skipped(why);
+        let follows = |last: &Past| self.definition.rule.between(last.to, from).next() == Some(from);
+        let in_a_row = self.past.back().is_some_and(|last| last.outcome == outcome && follows(last));
         match self.past.back_mut() {
-            Some(last) if last.outcome == outcome && last.to < from => {
+            Some(last) if in_a_row => {
                 last.to = to;
                 last.count += count;
             }

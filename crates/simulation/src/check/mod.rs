@@ -6,7 +6,9 @@
 //! The simulation and the chaos runs use this one judge.
 
 mod ballot;
+mod forks;
 mod histories;
+pub mod schedules;
 mod verdict;
 mod watchers;
 
@@ -89,6 +91,8 @@ pub struct Evidence<'a> {
     pub views: Vec<View>,
     /// What is left.
     pub live: Live,
+    /// Schedules, as they are stored.
+    pub schedules: Vec<schedules::Standing>,
     /// What the engines did.
     pub truth: Truth<'a>,
     /// The faults are over and everything has had its time, so every execution must have ended.
@@ -98,17 +102,17 @@ pub struct Evidence<'a> {
 /// One breach of an invariant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// Which one: `I1` to `I9`.
+    /// Which one: `I1` to `I9` of the design, `S1` to `S4` of [schedules].
     pub invariant: &'static str,
-    /// The execution.
-    pub execution: ExecutionId,
+    /// The execution, or the schedule.
+    pub about: String,
     /// What is wrong.
     pub what: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.invariant, self.execution, self.what)
+        write!(f, "{} {}: {}", self.invariant, self.about, self.what)
     }
 }
 
@@ -120,7 +124,7 @@ struct Complaints<'a> {
 
 impl Complaints<'_> {
     fn add(&mut self, invariant: &'static str, what: String) {
-        self.all.push(Violation { invariant, execution: self.execution.clone(), what });
+        self.all.push(Violation { invariant, about: self.execution.to_string(), what });
     }
 }
 
@@ -130,7 +134,9 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     for (execution, history) in &evidence.histories {
         let mut complaints = Complaints { execution, all: &mut all };
         histories::check(history, evidence, &mut complaints);
+        forks::check(history, evidence, &mut complaints);
     }
+    schedules::check(evidence, &mut all);
     acknowledgements(evidence, &mut all);
     for watched in &evidence.watched {
         let history = evidence.histories.get(&watched.execution).map_or(&[][..], Vec::as_slice);

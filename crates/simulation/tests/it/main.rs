@@ -5,3 +5,4 @@
 mod conformance;
 mod mutations;
 mod seeds;
+mod stored;

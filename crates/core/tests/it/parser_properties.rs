@@ -1,8 +1,6 @@
 //! Every parser on its own: no text panics it, what it accepts keeps its promises, and what it wrote it reads again.
 //! Workflows as a whole are in `workflow_properties`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::Duration;
 
 use mahavishnu_core::engine::Registry;

@@ -1,7 +1,5 @@
 //! Whatever comes in: no panic, the same answer twice, and what is accepted keeps the promises of `Workflow`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeSet;
 
 use mahavishnu_core::expression::{Expression, Template};

@@ -1,7 +1,5 @@
 //! Select: the whole truth table, the documented conflicts, properties, and an engine from a file.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
 use mahavishnu_core::engine::{Registry, guide};
 use mahavishnu_core::id::EngineName;
 use mahavishnu_core::selection::{Change, MAX_TASK_TYPE_BYTES, Request, Rule, Selection, select};

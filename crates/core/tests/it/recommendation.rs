@@ -1,9 +1,7 @@
 //! Recommend: the documented answers, limits, properties, and an engine from a file.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
 #[allow(dead_code, missing_docs, clippy::cast_precision_loss)]
-#[path = "../examples/learn/mod.rs"]
+#[path = "../../examples/learn/mod.rs"]
 mod learn;
 
 use mahavishnu_core::engine::Registry;
@@ -98,7 +96,7 @@ fn words_of_a_built_in_engine_can_be_replaced() {
 /// A guard against a change that makes it worse, a little below what was measured (see the README there).
 #[test]
 fn the_held_out_descriptions_are_read_as_well_as_was_measured() {
-    let items = include_str!("../data/corpus/holdout.jsonl").lines();
+    let items = include_str!("../../data/corpus/holdout.jsonl").lines();
     let (mut count, mut primary, mut whole) = (0, 0, 0);
     for line in items {
         let item: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -121,14 +119,14 @@ fn the_held_out_descriptions_are_read_as_well_as_was_measured() {
 fn the_shipped_weights_are_learned_again_to_the_byte() {
     let learned = learn::weights_file(&learn::corpus::training().unwrap());
     assert!(
-        learned == include_str!("../data/weights.tsv"),
+        learned == include_str!("../../data/weights.tsv"),
         "run `cargo run -p mahavishnu-core --example train`"
     );
 }
 
 #[test]
 fn every_line_of_the_shipped_weights_is_read() {
-    let lines = include_str!("../data/weights.tsv").lines().skip(1);
+    let lines = include_str!("../../data/weights.tsv").lines().skip(1);
     for line in lines {
         let parts: Vec<&str> = line.split('\t').collect();
         let numbers = if parts[0] == "calibration" { 3 } else { 4 };

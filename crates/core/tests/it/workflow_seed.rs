@@ -1,5 +1,4 @@
 //! Every workflow of the specification is accepted and planned, in JSON and in YAML.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use mahavishnu_core::workflow::{Draft, NoteCode, Parsed, Plan, Workflow, plan};
 use serde_json::{Value, json};

@@ -1,8 +1,6 @@
 //! Templates and conditions against what the stages before can yield: certain mistakes are refused by field path, and
 //! nothing that may be right is.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use mahavishnu_core::engine::Registry;
 use mahavishnu_core::violation::Reason::{self, UnknownReference, WrongType};
 use mahavishnu_core::workflow::Parsed;

@@ -1,5 +1,4 @@
 //! What is refused, where, and why: tables, each row with every violation that it must yield and no other.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use mahavishnu_core::violation::{MAX_VIOLATIONS, Reason, Reason::*, Violations};
 use mahavishnu_core::workflow::{Draft, Parsed, StageDraft, limits};

@@ -1,7 +1,5 @@
 //! What a checked workflow yields: its ids and order, its plan, its conditions and its resolved tasks.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
