@@ -9,6 +9,7 @@
 //! | [`people`] | who decides, cancels, retries and forks |
 //! | [`schedules`] | schedules that fire meanwhile, and who looks after them |
 //! | [`verify`] | reads the stream and asks the judge |
+//! | [`replicas`] | whether the servers of a cluster have the same |
 //! | [`report`] | what happened, counted; a category in which nothing happened is a failure |
 
 // A chaos run is a test.
@@ -18,6 +19,7 @@ mod client;
 mod faults;
 mod load;
 mod people;
+mod replicas;
 mod report;
 mod schedules;
 mod system;

@@ -56,6 +56,8 @@ pub struct Load {
     told: Arc<Mutex<Told>>,
     clients: usize,
     real: u32,
+    /// Every begin of an attempt is to be in the log.
+    begins: bool,
 }
 
 impl Load {
@@ -67,6 +69,7 @@ impl Load {
             told: Arc::default(),
             seed: options.seed,
             clients: options.clients,
+            begins: options.rolling,
             real: if options.noop_only { 0 } else { REAL },
         }
     }
@@ -105,6 +108,11 @@ impl Load {
         self.enough.load(Ordering::Relaxed)
     }
 
+    /// A workflow as this load asks for it.
+    pub fn made(&self, workflow: v1::Workflow) -> v1::Workflow {
+        if self.begins { workflows::limited(workflow) } else { workflow }
+    }
+
     /// Something happened.
     pub fn count(&self, what: &'static str) {
         self.tell(|told| *told.counts.entry(what).or_default() += 1);
@@ -128,7 +136,7 @@ impl Load {
         let mut rival = rng.fork();
         let body = format!("{n}");
         let request = v1::StartExecutionRequest {
-            workflow: Some(workflows::random(&mut rng, &body, self.real)),
+            workflow: Some(self.made(workflows::random(&mut rng, &body, self.real))),
             request_id: request_id.clone(),
             requested_by: REQUESTER.to_owned(),
         };
@@ -137,7 +145,7 @@ impl Load {
             self.count("rivals");
             let other_body = format!("{n} other");
             let other = v1::StartExecutionRequest {
-                workflow: Some(workflows::random(&mut rival, &other_body, self.real)),
+                workflow: Some(self.made(workflows::random(&mut rival, &other_body, self.real))),
                 request_id: request_id.clone(),
                 requested_by: REQUESTER.to_owned(),
             };

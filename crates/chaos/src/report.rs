@@ -63,6 +63,8 @@ pub struct Report {
     pub watched: usize,
     /// Breaches of invariants.
     pub violations: Vec<String>,
+    /// What servers of a cluster have that others have not.
+    pub replicas: Vec<String>,
     /// Answers and messages that should not have been.
     pub wrong: Vec<String>,
     /// Processes that ended although nobody ended them.
@@ -75,6 +77,7 @@ impl Report {
     /// Why the run is a failure; empty when it is none.
     pub fn failures(&self) -> Vec<String> {
         let mut failures = self.violations.clone();
+        failures.extend(self.replicas.iter().map(|what| format!("replicas differ: {what}")));
         failures.extend(self.wrong.iter().cloned());
         failures.extend(self.by_itself.iter().map(|part| format!("ended by itself: {part}")));
         failures.extend(self.unfinished.iter().map(|id| format!("{id}: a watcher waits for ever")));

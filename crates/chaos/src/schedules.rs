@@ -63,7 +63,7 @@ impl Keeper {
             id: self.id.clone(),
             spec: Some(v1::ScheduleSpec {
                 cron: "* * * * *".to_owned(),
-                workflow: Some(workflows::scheduled(&mut self.rng, &self.id)),
+                workflow: Some(self.load.made(workflows::scheduled(&mut self.rng, &self.id))),
                 overlap: overlaps[n % 4].into(),
                 catch_up: catch_ups[n / 4].into(),
                 ..v1::ScheduleSpec::default()

@@ -1,6 +1,6 @@
 //! Reads the raw stream from its first message, and asks the judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -8,7 +8,7 @@ use fastrand::Rng;
 use futures::StreamExt as _;
 use mahavishnu_bus::log::{Stored, TailItem};
 use mahavishnu_bus::{Bus, Options as BusOptions};
-use mahavishnu_core::execution::{Completed, Fact, Failed, State, Timer};
+use mahavishnu_core::execution::{Completed, Fact, State, Timer};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_core::schedule;
 use mahavishnu_proto::public;
@@ -20,7 +20,7 @@ use crate::client::Client;
 use crate::load::Told;
 use crate::report::Report;
 use crate::system::System;
-use crate::{Options, workflows};
+use crate::{Options, replicas, workflows};
 
 /// Calls at the same time.
 const CALLS: usize = 8;
@@ -41,6 +41,7 @@ pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<R
     if options.rolling {
         report.violations.extend(histories.iter().flat_map(|(id, history)| disturbed(id, history)));
     }
+    report.replicas = replicas::compare(system, &histories).await?;
     let schedules = schedules(&bus).await?;
     for standing in &schedules {
         *report.records.entry("schedules' slots skipped").or_default() += standing.state.skipped;
@@ -148,14 +149,13 @@ async fn views(options: &Options, system: &System, histories: &Histories) -> Vec
     futures::stream::iter(asked).buffer_unordered(CALLS).concat().await
 }
 
-/// What a process that drains must not do to an execution: have a stage run twice, or fail in a way that its workflow
-/// does not.
+/// What a process that drains must not do to an execution: have an attempt begin twice, or fail in a way that its
+/// workflow does not. Every stage has a limit here, so that each begin is in the log.
 fn disturbed(id: &ExecutionId, history: &[Logged]) -> Vec<String> {
+    let mut begun = BTreeSet::new();
     let disturbed = history.iter().filter_map(|logged| match &logged.record.fact {
-        Fact::Completed(Completed { origin, .. }) | Fact::Failed(Failed { origin, .. })
-            if origin.delivery > 1 =>
-        {
-            Some(format!("rolling {id}: {} ran on delivery {}", origin.stage, origin.delivery))
+        Fact::Started(origin) if !begun.insert((&origin.stage, origin.attempt, origin.resume)) => {
+            Some(format!("rolling {id}: attempt {} of {} began twice", origin.attempt, origin.stage))
         }
         Fact::Failed(failed) if !workflows::FAILURES.contains(&failed.error.reason.as_str()) => {
             Some(format!("rolling {id}: {} failed: {}", failed.origin.stage, failed.error))
