@@ -88,7 +88,7 @@ impl World {
                 window: Duration::from_secs(rng.u64(60..1_800)),
             };
             // Already made: a person who makes one asks until it is woken.
-            let made = store.put(&id, State::new(definition, bus.now(), false), Some(0));
+            let made = store.put(&id, State::new(definition, bus.now(), false, "ann"), Some(0));
             assert!(made.is_ok());
             store.wake(&id, bus.now());
         }

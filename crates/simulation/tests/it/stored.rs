@@ -28,7 +28,7 @@ fn state(now: DateTime<Utc>) -> State {
         catch_up: CatchUp::Latest,
         window: Duration::from_secs(60),
     };
-    State::new(definition, now, false)
+    State::new(definition, now, false, "ann")
 }
 
 #[tokio::test]
