@@ -6,7 +6,6 @@
 //! | [`refusals`] | bad input is refused by field path before anything runs, by the command and by the server |
 //! | [`cli`] | the contract of `select`, `recommend`, `plan` and `run` |
 //! | [`schedules`] | a schedule of a sample, from the command that makes it to the rows that it loads |
-//! | [`firing`] | a coordinator is killed around the firing of schedules; no slot fires twice, none is lost |
 //! | [`secrets`] | a secret reaches the engine and is found nowhere else |
 //! | [`trace`] | one connected trace per execution, from the client into the engine host |
 //! | [`kill`] | workers, coordinator, server and command are killed; nothing is lost and nobody is left |
@@ -37,7 +36,6 @@ mod cli;
 mod clients;
 mod examples;
 mod fifth;
-mod firing;
 mod fork;
 mod kill;
 mod langgraph;
