@@ -154,11 +154,14 @@ async fn views(options: &Options, system: &System, histories: &Histories) -> Vec
 /// workflow does not. Every stage has a limit here, so that each begin is in the log.
 fn disturbed(id: &ExecutionId, history: &[Logged]) -> Vec<String> {
     let mut begun = BTreeSet::new();
-    let disturbed = history.iter().filter_map(|logged| match &logged.record.fact {
+    let judged = history.iter().zip(verdicts(history));
+    let disturbed = judged.filter_map(|(logged, counts)| match &logged.record.fact {
         Fact::Started(origin) if !begun.insert((&origin.stage, origin.attempt, origin.resume)) => {
             Some(format!("rolling {id}: attempt {} of {} began twice", origin.attempt, origin.stage))
         }
-        Fact::Failed(failed) if !workflows::FAILURES.contains(&failed.error.reason.as_str()) => {
+        Fact::Failed(failed)
+            if counts && !workflows::FAILURES.contains(&failed.error.reason.as_str()) =>
+        {
             Some(format!("rolling {id}: {} failed: {}", failed.origin.stage, failed.error))
         }
         _ => None,
