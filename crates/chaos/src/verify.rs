@@ -159,9 +159,7 @@ fn disturbed(id: &ExecutionId, history: &[Logged]) -> Vec<String> {
         Fact::Started(origin) if !begun.insert((&origin.stage, origin.attempt, origin.resume)) => {
             Some(format!("rolling {id}: attempt {} of {} began twice", origin.attempt, origin.stage))
         }
-        Fact::Failed(failed)
-            if counts && !workflows::FAILURES.contains(&failed.error.reason.as_str()) =>
-        {
+        Fact::Failed(failed) if counts && !workflows::FAILURES.contains(&failed.error.reason.as_str()) => {
             Some(format!("rolling {id}: {} failed: {}", failed.origin.stage, failed.error))
         }
         _ => None,
