@@ -12,11 +12,6 @@ async fn nothing_breaks_under_faults() {
     holds(Options { every: Duration::from_millis(800), ..SHORT }).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_disturbs_nobody() {
-    holds(Options { rolling: true, every: Duration::from_millis(500), ..SHORT }).await;
-}
-
 const SHORT: Options = Options {
     seed: 1,
     duration: Duration::from_secs(45),
