@@ -19,7 +19,7 @@ from ... import references
 from ...api import Link, StageError, Task
 from ...framing import plain
 from . import flows
-from .kept import own_results
+from .kept import Results, own_results
 
 #: Seconds to wait for the last states: events take some 0.1 s through the server.
 LAST_EVENTS = 1.5
@@ -40,7 +40,10 @@ async def run_flow(task: Task, link: Link) -> dict[str, Any]:
         raise StageError("TASK_INVALID", f"parameters: {error}"[:1000], field="parameters") from error
     states = _States(link)
     try:
-        outcome = await flows.execute(flow, parameters, task, await _results(task, link), after=states.watch)
+        results = await _results(task, link, flow.isasync)
+        outcome = await flows.execute(flow, parameters, task, results, after=states.watch)
+        if isinstance(results, Results):
+            await results.settled()
         await states.finish()
     finally:
         states.stop()
@@ -49,10 +52,10 @@ async def run_flow(task: Task, link: Link) -> dict[str, Any]:
     return {**shown, "flow_run": outcome.flow_run}
 
 
-async def _results(task: Task, link: Link) -> WritableFileSystem:
+async def _results(task: Task, link: Link, held: bool) -> WritableFileSystem:
     """Prefect's own place for results; one on this machine is shared with the machines that may go on."""
     storage = await aget_default_result_storage()
-    return await own_results(task, link, storage) if type(storage) is LocalFileSystem else storage
+    return await own_results(task, link, storage, held) if type(storage) is LocalFileSystem else storage
 
 
 class _States:
