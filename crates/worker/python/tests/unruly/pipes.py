@@ -27,4 +27,5 @@ def unruly(place: str, case: str):
 
 @flow
 async def sleepy(place: str, case: str):
+    first(place, case)  # a plain task, which holds the event loop of this flow
     await asleep(place, case)

@@ -45,40 +45,52 @@ class Results(LocalFileSystem):
     _block_type_slug = "mahavishnu-results"
     _kept: Kept = PrivateAttr()
     _loop: asyncio.AbstractEventLoop = PrivateAttr()
+    _held: bool = PrivateAttr()
+    _stored: list[Any] = PrivateAttr(default_factory=list)
 
     @classmethod
-    def of(cls, kept: Kept, directory: Path) -> Results:
-        """To be called on the attempt's event loop."""
+    def of(cls, kept: Kept, directory: Path, held: bool = False) -> Results:
+        """To be called on the attempt's event loop. `held`: plain tasks hold that loop while they write, as in an async flow of
+        the user, so nobody may wait for it but itself."""
         results = cls(basepath=str(directory))
-        results._kept, results._loop = kept, asyncio.get_running_loop()
+        results._kept, results._loop, results._held = kept, asyncio.get_running_loop(), held
         return results
+
+    async def settled(self) -> None:
+        """Waits for what nobody has waited for."""
+        await asyncio.gather(*map(asyncio.wrap_future, self._stored), return_exceptions=True)
 
     async def awrite_path(self, path: str, content: bytes) -> str:
         written = await super().awrite_path(path, content)
-        await asyncio.wrap_future(self._store(written, content))
+        stored = self._store(written, content)
+        if not self._held or asyncio.get_running_loop() is self._loop:
+            await asyncio.wrap_future(stored)
         return written
 
     @async_dispatch(awrite_path)
     def write_path(self, path: str, content: bytes) -> str:
         written: str = super().write_path(path, content, _sync=True)
-        self._store(written, content).result()
+        stored = self._store(written, content)
+        if not self._held:
+            stored.result()
         return written
 
     def _store(self, written: str, content: bytes) -> Any:
         # Flows that are not async run in a thread.
         name = Path(written).relative_to(Path(self.basepath or ".").resolve()).as_posix()
-        return asyncio.run_coroutine_threadsafe(self._kept.result(name, content), self._loop)
+        self._stored.append(asyncio.run_coroutine_threadsafe(self._kept.result(name, content), self._loop))
+        return self._stored[-1]
 
 
 class Kept:
     """The directory of a stage, and what of it other machines have too."""
 
-    def __init__(self, task: Task, link: Link, directory: Path, results: Path) -> None:
+    def __init__(self, task: Task, link: Link, directory: Path, results: Path, held: bool = False) -> None:
         self.directory = directory
         self._task, self._link = task, link
         self._files = {"results": results, "tables": directory / "tables"}
         self._here_only: set[str] = set()
-        self.results = Results.of(self, results)
+        self.results = Results.of(self, results, held)
 
     async def fetch(self) -> None:
         """Puts back what other machines have finished."""
@@ -154,10 +166,10 @@ async def workplace(task: Task, link: Link) -> AsyncIterator[Kept]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-async def own_results(task: Task, link: Link, storage: LocalFileSystem) -> Results:
-    """Where Prefect keeps results on this machine, with those that an attempt elsewhere has left."""
+async def own_results(task: Task, link: Link, storage: LocalFileSystem, held: bool) -> Results:
+    """Where Prefect keeps results on this machine, with those that an attempt elsewhere has left. `held`: see `Results.of`."""
     directory = Path(storage.basepath or ".").expanduser().resolve()
-    kept = Kept(task, link, directory, directory)
+    kept = Kept(task, link, directory, directory, held)
     await kept.fetch()
     return kept.results
 

@@ -16,7 +16,7 @@ from ... import references
 from ...api import Link, StageError, Task
 from ...framing import plain
 from . import client, flows
-from .kept import own_results
+from .kept import Results, own_results
 from .states import States
 
 
@@ -33,12 +33,19 @@ async def run_flow(task: Task, link: Link) -> dict[str, Any]:
     except Exception as error:
         raise StageError("TASK_INVALID", f"parameters: {error}"[:1000], field="parameters") from error
 
+    shared: list[Results] = []
+
     async def keep(storage: WritableFileSystem) -> WritableFileSystem:
         # Prefect's own place for results; one on this machine is shared with the machines that may go on.
-        return await own_results(task, link, storage) if type(storage) is LocalFileSystem else storage
+        if type(storage) is not LocalFileSystem:
+            return storage
+        shared.append(await own_results(task, link, storage, flow.isasync))
+        return shared[-1]
 
     async with States(link) as states:
         outcome = await flows.execute(flow, parameters, task, keep, states.watch)
+        for results in shared:
+            await results.settled()
     result = plain(outcome.value)
     shown = result if isinstance(result, dict) else {"result": result}
     return {**shown, "flow_run": outcome.flow_run}
