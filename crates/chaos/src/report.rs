@@ -10,6 +10,7 @@ use crate::load::Counts;
 
 /// What must have happened at least once, or the run shows nothing.
 const NEEDED: &[&str] = &[
+    "artifacts that something refers to",
     "executions completed",
     "executions failed",
     "executions that go on from others",
