@@ -107,7 +107,7 @@ impl Host {
     /// attempts need: a host whose loop stands still is replaced.
     pub fn suspect(&self) {
         if let State::Ready(live) = &*self.state.borrow() {
-            tokio::spawn(Arc::clone(live).replace_if_stuck());
+            Arc::clone(live).replace_if_stuck();
         }
     }
 

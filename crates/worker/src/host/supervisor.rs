@@ -73,12 +73,15 @@ impl Live {
     }
 
     /// Asks a host in `shared` isolation for a connection, as any attempt would. If it gives none, it is ended, and with it the
-    /// attempts that could not go on either.
-    pub async fn replace_if_stuck(self: Arc<Self>) {
-        if self.isolation == Isolation::Shared
-            && tokio::time::timeout(STANDSTILL, self.request()).await.is_err()
-        {
-            self.stuck.cancel();
+    /// attempts that could not go on either. Until then nobody is given a connection from before.
+    pub fn replace_if_stuck(self: Arc<Self>) {
+        if self.isolation == Isolation::Shared {
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+            tokio::spawn(async move {
+                if tokio::time::timeout(STANDSTILL, self.request()).await.is_err() {
+                    self.stuck.cancel();
+                }
+            });
         }
     }
 
