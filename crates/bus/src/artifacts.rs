@@ -22,12 +22,10 @@ use mahavishnu_core::id::ArtifactId;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
+pub use crate::content::Content;
 use crate::log::patience;
 use crate::references::last_of_each;
 use crate::{Bus, Error, Result, history, log, streams, subjects};
-
-/// The content of an artifact, as it comes.
-pub type Content = Box<dyn AsyncRead + Send + Unpin>;
 
 /// Largest artifact, in bytes.
 pub const MAX_SIZE: u64 = 256 * 1024 * 1024;
@@ -76,40 +74,12 @@ impl Bus {
         Ok((id, size))
     }
 
-    /// Reads content into memory.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when there is no such artifact.
-    pub async fn get_artifact(&self, id: &ArtifactId) -> Result<Bytes> {
-        let mut content = Vec::new();
-        self.open_artifact(id).await?.read_to_end(&mut content).await.map_err(Error::new)?;
-        Ok(content.into())
-    }
-
-    /// Reads content piece by piece.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when there is no such artifact.
-    pub async fn open_artifact(&self, id: &ArtifactId) -> Result<Content> {
-        use async_nats::jetstream::object_store::GetErrorKind;
-        match self.store_of_artifacts().await?.get(id.as_str()).await {
-            Ok(object) => Ok(Box::new(object)),
-            Err(error) if error.kind() == GetErrorKind::NotFound => Err(Error::NotFound),
-            Err(error) => Err(Error::new(error)),
-        }
-    }
-
     /// Whether there is such an artifact.
     ///
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn has_artifact(&self, id: &ArtifactId) -> Result<bool> {
-        use async_nats::jetstream::object_store::InfoErrorKind;
-        match self.store_of_artifacts().await?.info(id.as_str()).await {
-            Ok(info) => Ok(!info.deleted),
-            Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::new(error)),
-        }
+        Ok(self.meta_of(id).await?.is_some())
     }
 
     /// Whether there is such an artifact; if so, its time begins anew.
@@ -117,22 +87,13 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn keep_artifact(&self, id: &ArtifactId) -> Result<bool> {
-        let stream = self.stream_of_artifacts().await?;
-        let subject = subjects::artifact(id);
         // Somebody else who keeps or removes it at the same time is no reason to do it more often than once.
         for kept in [false, true] {
-            let last = match stream.get_last_raw_message_by_subject(&subject).await {
-                Ok(last) => last,
-                Err(error) if history::is_not_found(&error) => return Ok(false),
-                Err(error) => return Err(Error::new(error)),
-            };
-            if meta(&last.payload)?.deleted {
-                return Ok(false);
-            }
+            let Some((last, _)) = self.meta_of(id).await? else { return Ok(false) };
             if kept {
                 return Ok(true);
             }
-            match self.store(&subject, replacing(last.payload, last.sequence)).await {
+            match self.store(&subjects::artifact(id), replacing(last.payload, last.sequence)).await {
                 Ok(_) => return Ok(true),
                 Err(Error::Conflict) => {}
                 Err(error) => return Err(error),
@@ -234,7 +195,7 @@ impl Bus {
         self.js.get_object_store(streams::ARTIFACTS).await.map_err(Error::new)
     }
 
-    async fn stream_of_artifacts(&self) -> Result<Stream<()>> {
+    pub(crate) async fn stream_of_artifacts(&self) -> Result<Stream<()>> {
         self.js.get_stream_no_info(streams::ARTIFACT_STREAM).await.map_err(Error::new)
     }
 }
@@ -254,17 +215,17 @@ pub struct Artifact {
 
 /// What the object store tells of an object.
 #[derive(serde::Deserialize)]
-struct Meta {
+pub(crate) struct Meta {
     name: String,
     #[serde(default)]
-    nuid: String,
+    pub nuid: String,
     #[serde(default)]
-    size: u64,
+    pub size: u64,
     #[serde(default)]
-    deleted: bool,
+    pub deleted: bool,
 }
 
-fn meta(body: &[u8]) -> Result<Meta> {
+pub(crate) fn meta(body: &[u8]) -> Result<Meta> {
     serde_json::from_slice(body).map_err(Error::new)
 }
 
@@ -304,7 +265,7 @@ impl Upload {
     }
 }
 
-fn id(digest: impl AsRef<[u8]>) -> Result<ArtifactId> {
+pub(crate) fn id(digest: impl AsRef<[u8]>) -> Result<ArtifactId> {
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     ArtifactId::parse(&hex).map_err(Error::new)
 }

@@ -74,8 +74,7 @@ impl Bus {
         let body = match headers.and_then(|headers| headers.get(BODY)) {
             Some(artifact) => {
                 let artifact = ArtifactId::parse(artifact.as_str()).map_err(wire::Error::Id)?;
-                // It was stored before the message: what is not there now never will be.
-                self.get_artifact(&artifact).await.map_err(|error| match error {
+                self.get_body(&artifact).await.map_err(|error| match error {
                     Error::NotFound => wire::Error::Missing("the artifact with the body").into(),
                     error => error,
                 })?

@@ -9,27 +9,16 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageError};
-use async_nats::{Message, StatusCode};
 use backon::{ExponentialBuilder, Retryable as _};
-use chrono::{DateTime, Utc};
-use futures::StreamExt as _;
 use mahavishnu_core::execution::Fact;
 use mahavishnu_core::id::ExecutionId;
 
+use crate::direct::place;
 use crate::log::Stored;
 use crate::{Bus, Error, Result, streams, subjects};
 
 /// Messages of one subject that are asked for at once.
 const BATCH: u32 = 256;
-/// A server that does not answer for so long is away.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// What a server gave.
-struct Answer {
-    messages: Vec<Message>,
-    /// The last position of the stream when it looked, where it says so.
-    up_to: u64,
-}
 
 impl Bus {
     /// The whole history of one execution, from a server that holds everything up to `at_least`; what is stored later may
@@ -71,6 +60,14 @@ impl Bus {
         Ok(self.last_of(&subjects::input(id)).await? > 0)
     }
 
+    /// The position of the last record of any execution; 0 without one.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached.
+    pub async fn last_record(&self) -> Result<u64> {
+        Ok(self.last_of(subjects::INPUTS).await?.max(self.last_of(subjects::DECISIONS).await?))
+    }
+
     async fn last_of(&self, subject: &str) -> Result<u64> {
         match self.history_stream().await?.get_last_raw_message_by_subject(subject).await {
             Ok(message) => Ok(message.sequence),
@@ -81,7 +78,7 @@ impl Bus {
 
     async fn try_history(&self, id: &ExecutionId, at_least: u64) -> Result<Vec<Stored>> {
         let subjects = [subjects::input(id), subjects::decision(id), subjects::tasks(id)];
-        let last = self.direct(serde_json::json!({"multi_last": subjects})).await?;
+        let last = self.direct(streams::HISTORY, serde_json::json!({"multi_last": subjects})).await?;
         if last.messages.is_empty() {
             // Without a message there is no evidence either. The leader has the last word.
             return Err(if self.exists(id).await? { Error::Behind } else { Error::NotFound });
@@ -107,7 +104,7 @@ impl Bus {
         let mut next = 1;
         while next <= last {
             let request = serde_json::json!({"seq": next, "next_by_subj": subject, "batch": BATCH});
-            let answer = self.direct(request).await?;
+            let answer = self.direct(streams::HISTORY, request).await?;
             if answer.messages.is_empty() {
                 return Err(Error::Behind);
             }
@@ -131,44 +128,6 @@ impl Bus {
         }
         Ok(records)
     }
-
-    /// Asks any server for messages of the history stream.
-    async fn direct(&self, request: serde_json::Value) -> Result<Answer> {
-        let inbox = self.client.new_inbox();
-        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(Error::new)?;
-        let subject = format!("$JS.API.DIRECT.GET.{}", streams::HISTORY);
-        let request = request.to_string().into();
-        self.client.publish_with_reply(subject, inbox, request).await.map_err(Error::new)?;
-        let mut messages = Vec::new();
-        loop {
-            let message = tokio::time::timeout(SILENCE, answers.next()).await.map_err(Error::new)?;
-            let message = message.ok_or(Error::NotFound)?;
-            match message.status {
-                None => messages.push(message),
-                // The end of the batch.
-                Some(status) if status.as_u16() == 204 => {
-                    let up_to = header(&message, "Nats-UpTo-Sequence").and_then(|up_to| up_to.parse().ok());
-                    return Ok(Answer { messages, up_to: up_to.unwrap_or_default() });
-                }
-                Some(StatusCode::NOT_FOUND) => return Ok(Answer { messages, up_to: 0 }),
-                Some(status) => return Err(Error::Nats(format!("direct get: {status}").into())),
-            }
-        }
-    }
-}
-
-/// Subject, position and time of a message that was asked for.
-fn place(message: &Message) -> Result<(&str, u64, DateTime<Utc>)> {
-    let place = || {
-        let time = DateTime::parse_from_rfc3339(header(message, "Nats-Time-Stamp")?).ok()?;
-        let position = header(message, "Nats-Sequence")?.parse().ok()?;
-        Some((header(message, "Nats-Subject")?, position, time.to_utc()))
-    };
-    place().ok_or_else(|| Error::Nats("a message without its place".into()))
-}
-
-fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
-    Some(message.headers.as_ref()?.get(name)?.as_str())
 }
 
 pub(crate) fn is_not_found(error: &RawMessageError) -> bool {

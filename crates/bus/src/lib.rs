@@ -7,7 +7,7 @@
 //! | [`timers`] | durable delays that fire into the inputs |
 //! | [`checkpoints`] | resumable engine state, fenced by attempt and delivery |
 //! | [`engine_state`] | what an engine keeps beyond its stages, shared by its workers |
-//! | [`artifacts`] | large payloads by content hash |
+//! | [`artifacts`], `content` | large payloads by content hash; reading them |
 //! | [`references`] | who refers to which artifact |
 //! | [`schedules`] | schedules as they stand, and what wakes whoever looks at them |
 //! | [`summaries`] | the last known summary of each execution and approval, for lists |
@@ -15,6 +15,8 @@
 //!
 //! Architecture invariant: no type of async-nats is in this crate's public interface.
 
+mod content;
+mod direct;
 mod envelope;
 mod error;
 mod history;

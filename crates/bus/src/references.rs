@@ -92,7 +92,7 @@ impl Bus {
             if subjects::is_task(&message.subject) {
                 continue;
             }
-            match self.get_artifact(&body).await {
+            match self.get_body(&body).await {
                 Ok(content) => add(&content),
                 // Its message was removed meanwhile, or it never can be read: then it names nothing.
                 Err(Error::NotFound) => {}

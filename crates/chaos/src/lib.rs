@@ -26,6 +26,7 @@ mod system;
 mod verify;
 mod workflows;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,9 @@ pub struct Options {
     /// for it, and no stage may run twice
     #[arg(long, conflicts_with = "cluster")]
     pub rolling: bool,
+    /// When something is wrong: a directory for what the servers stored and the programs logged
+    #[arg(long)]
+    pub keep: Option<PathBuf>,
 }
 
 impl Options {
@@ -102,5 +106,8 @@ pub async fn run(options: &Options, programs: &Programs) -> Result<Report> {
     report.load = told.counts;
     report.by_itself = system.ended_by_itself().await;
     report.unfinished = told.going;
+    if let Some(directory) = options.keep.as_ref().filter(|_| !report.failures().is_empty()) {
+        system.keep(directory).await?;
+    }
     Ok(report)
 }

@@ -1,6 +1,7 @@
 //! The system under test: real processes, each of which can be killed, stopped, cut off and started again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex as Lock};
 use std::time::Duration;
 
@@ -134,6 +135,21 @@ impl System {
         self.by_itself.lock().unwrap().clone()
     }
 
+    /// Kills the servers and leaves what they stored, and all logs, below a directory.
+    pub async fn keep(&self, directory: &Path) -> Result<()> {
+        let mut nats = self.nats.lock().await;
+        let mut from = vec![self.home.path().to_owned()];
+        for n in 0..nats.nodes() {
+            let node = nats.node(n);
+            node.kill().await?;
+            from.push(node.directory().to_owned());
+        }
+        std::fs::create_dir_all(directory)?;
+        let copied = Command::new("cp").arg("-a").args(from).arg(directory).status().context("cp")?;
+        anyhow::ensure!(copied.success(), "cp: {copied}");
+        Ok(())
+    }
+
     async fn part(
         &self,
         name: &str,
@@ -174,6 +190,11 @@ impl Nats {
         }
     }
 
+    /// How many servers there are.
+    fn nodes(&self) -> usize {
+        if matches!(self, Self::One(_)) { 1 } else { 3 }
+    }
+
     /// The nth server, where there are several.
     pub fn node(&mut self, n: usize) -> &mut TestNats {
         match self {
@@ -184,8 +205,7 @@ impl Nats {
 
     /// Whatever is dead is started again.
     async fn heal(&mut self) -> Result<()> {
-        let nodes = if matches!(self, Self::One(_)) { 1 } else { 3 };
-        for n in 0..nodes {
+        for n in 0..self.nodes() {
             if self.node(n).pid().is_none() {
                 self.node(n).restart().await?;
             }

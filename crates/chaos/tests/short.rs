@@ -21,6 +21,7 @@ const SHORT: Options = Options {
     every: Duration::from_secs(1),
     noop_only: true,
     rolling: false,
+    keep: None,
 };
 
 async fn holds(options: Options) {

@@ -3,6 +3,7 @@ use mahavishnu_bus::Error;
 use mahavishnu_bus::artifacts::Upload;
 use mahavishnu_bus::references::Referrer;
 use mahavishnu_core::id::ArtifactId;
+use mahavishnu_test_support::wait::in_time;
 
 use super::*;
 
@@ -145,4 +146,53 @@ async fn references_are_read_from_the_raw_histories() {
     let taken = stored.iter().find(|one| one.id == document).unwrap();
     assert!(bus.remove_artifact(taken).await.unwrap());
     assert_eq!(audit().await.missing, [(document, Referrer::Execution(execution("e3")))]);
+}
+
+/// A server of a cluster may be behind: it has the message, and not yet the artifact that was stored before it.
+#[tokio::test]
+async fn a_body_that_is_not_there_yet_is_waited_for() {
+    let (nats, bus) = start().await;
+    let id = execution("e1");
+    bus.accept(&id, &accepted(), &trace()).await.unwrap();
+    let fact = progressed("x".repeat(600_000));
+    bus.input(&id, &fact, &trace()).await.unwrap();
+    let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let stream = raw.get_stream("OBJ_MAHAVISHNU_ARTIFACTS").await.unwrap();
+    let meta = stream.get_last_raw_message_by_subject("$O.MAHAVISHNU_ARTIFACTS.M.*").await.unwrap();
+    stream.delete_message(meta.sequence).await.unwrap();
+
+    let mut history = tokio::spawn({
+        let (bus, id) = (bus.clone(), id.clone());
+        async move { bus.history(&id, 0).await }
+    });
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut history).await.is_err(), "passed over");
+    raw.publish(meta.subject, meta.payload).await.unwrap().await.unwrap();
+    let history = in_time("the body", history).await.unwrap().unwrap().unwrap();
+    assert_eq!(history.last().unwrap().record.fact, fact);
+}
+
+/// The server allows a stream a thousand consumers.
+#[tokio::test]
+async fn reading_leaves_no_consumers() {
+    let (nats, bus) = start().await;
+    let id = bus.put_artifact(Bytes::from_static(b"hello")).await.unwrap();
+    for _ in 0..3 {
+        bus.get_artifact(&id).await.unwrap();
+    }
+    let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let mut stream = raw.get_stream("OBJ_MAHAVISHNU_ARTIFACTS").await.unwrap();
+    assert_eq!(stream.info().await.unwrap().state.consumer_count, 0);
+}
+
+#[tokio::test]
+async fn damaged_content_is_an_error() {
+    let (nats, bus) = start().await;
+    let id = bus.put_artifact(vec![7; 300_000].into()).await.unwrap();
+    let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let stream = raw.get_stream("OBJ_MAHAVISHNU_ARTIFACTS").await.unwrap();
+    let piece = stream.get_last_raw_message_by_subject("$O.MAHAVISHNU_ARTIFACTS.C.*").await.unwrap();
+    stream.delete_message(piece.sequence).await.unwrap();
+    raw.publish(piece.subject, vec![8; piece.payload.len()].into()).await.unwrap().await.unwrap();
+    let error = bus.get_artifact(&id).await.unwrap_err();
+    assert!(matches!(&error, Error::Nats(cause) if cause.to_string().contains("damaged")), "{error:?}");
 }
