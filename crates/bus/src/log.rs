@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A decision is stored only if no coordinator stored one for the execution since `after` ([`Error::Conflict`]).
-//! - A [`Tail`] gives records in stream order, without gaps.
+//! - A [`Tail`] gives records in stream order, each once, without gaps.
 //! - An input stays with the coordinators until it is acknowledged, and comes again if it is not.
 
 use std::sync::Arc;
@@ -136,7 +136,8 @@ impl Bus {
                 deliver_subject: self.client.new_inbox(),
                 // No filter, which would only keep the few timers away: the server would match every message against three, and
                 // count what matches in the whole store whenever a tail begins.
-                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start + 1 },
+                // Not the one after it: a consumer that is made anew before it gave anything begins with the first message of all.
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start.max(1) },
                 ..push::OrderedConfig::default()
             })
             .await
@@ -144,17 +145,24 @@ impl Bus {
         let messages = consumer.messages().await.map_err(Error::new)?;
         // A connection's handle has a dozen parts, each of which is counted.
         let bus = Arc::new(self.clone());
+        let mut last = start;
         let items = messages.filter_map(move |message| {
+            let place = message.map_err(Error::new).and_then(|message| {
+                let info = message.info().map_err(Error::Nats)?;
+                let place = (info.stream_sequence, time(info.published));
+                Ok((message, place))
+            });
+            // A consumer that is made anew, on a server that is behind, tells again what was told.
+            let again = place.as_ref().is_ok_and(|(_, (position, _))| *position <= last);
+            if let Ok((_, (position, _))) = &place {
+                last = last.max(*position);
+            }
             let bus = Arc::clone(&bus);
             async move {
-                let message = match message {
-                    Ok(message) if subjects::is_timer(&message.subject) => return None,
-                    Ok(message) => message,
-                    Err(error) => return Some(TailItem::Disturbed(Error::new(error))),
-                };
-                let (position, time) = match message.info() {
-                    Ok(info) => (info.stream_sequence, time(info.published)),
-                    Err(error) => return Some(TailItem::Disturbed(Error::Nats(error))),
+                let (message, (position, time)) = match place {
+                    Ok((message, _)) if again || subjects::is_timer(&message.subject) => return None,
+                    Ok(place) => place,
+                    Err(error) => return Some(TailItem::Disturbed(error)),
                 };
                 let read = || {
                     let body = message.payload.clone();

@@ -14,6 +14,7 @@ use tonic::{Code, Request, Status, Streaming};
 const CALL: Duration = Duration::from_secs(10);
 /// A coordinator that is stopped is noticed in this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// An execution may have several large outputs.
 const MAX_MESSAGE: usize = 64 << 20;
 
 /// The coordinators, and the trace under which one execution is asked for.
@@ -29,7 +30,8 @@ macro_rules! calls {
             pub async fn $call(&self, rng: &mut Rng, request: &v1::$request) -> Result<v1::$response, Status> {
                 let call = |channel| {
                     let request = self.request(request.clone());
-                    async move { $service::new(channel).$call(request).await }
+                    let mut service = $service::new(channel).max_decoding_message_size(MAX_MESSAGE);
+                    async move { service.$call(request).await }
                 };
                 self.again(rng, call).await
             }

@@ -89,9 +89,6 @@ async fn read(bus: &Bus) -> Result<(Histories, Vec<String>)> {
         let item = item.with_context(|| format!("the stream is silent after {position} of {last}"))?;
         let item = item.context("the stream ended")?;
         match item {
-            // A tail that begins anew on a server that is behind tells some of it again.
-            TailItem::Record(stored) if stored.record.position <= position => {}
-            TailItem::Unreadable { position: at, .. } if at <= position => {}
             TailItem::Record(stored) => {
                 position = stored.record.position;
                 let Stored { execution, mut record, trace } = stored;

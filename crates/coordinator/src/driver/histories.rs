@@ -217,14 +217,6 @@ impl Feeder {
             };
             let position = match item {
                 None => return Err(Error::NotFound),
-                // After a restart of the server the tail may tell again what it has told. Folded twice it would number
-                // all that follows wrongly, and a first record would begin a history without its middle.
-                Some(TailItem::Record(stored)) if stored.record.position <= *self.position.borrow() => {
-                    continue;
-                }
-                Some(TailItem::Unreadable { position, .. }) if position <= *self.position.borrow() => {
-                    continue;
-                }
                 Some(TailItem::Record(stored)) => {
                     let position = stored.record.position;
                     let first = matches!(stored.record.fact, Fact::Accepted(_));
