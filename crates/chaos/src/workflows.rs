@@ -85,8 +85,8 @@ fn noop(rng: &mut Rng, n: usize) -> v1::Stage {
         }
         8 => task["sleep_ms"] = json!(rng.u64(500..8_000)),
         9 => timeout = millis(rng.u64(20..1_000)),
-        10 if rng.u32(..3) == 0 => task["size"] = json!(rng.usize(ARTIFACT..3 * ARTIFACT)),
-        10 => task["size"] = json!(rng.usize(1..ARTIFACT)),
+        10 => task["size"] = json!(rng.usize(ARTIFACT..3 * ARTIFACT)),
+        11 => task["size"] = json!(rng.usize(1..ARTIFACT)),
         _ => {}
     }
     let retry = v1::RetryPolicy {

@@ -12,6 +12,11 @@ async fn nothing_breaks_under_faults() {
     holds(Options { every: Duration::from_millis(800), ..SHORT }).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_breaks_in_a_cluster() {
+    holds(Options { cluster: true, every: Duration::from_millis(800), ..SHORT }).await;
+}
+
 const SHORT: Options = Options {
     seed: 1,
     duration: Duration::from_secs(45),
