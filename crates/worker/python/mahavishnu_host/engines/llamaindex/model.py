@@ -27,8 +27,7 @@ async def generate(task: Task, link: Link, source: str, question: str, text: str
     tokens = {"input": 0, "output": 0}
     try:
         stream = await llm(task).astream_chat(
-            [ChatMessage(role="system", content=_SYSTEM), ChatMessage(role="user", content=prompt)],
-            stream_options={"include_usage": True},
+            [ChatMessage(role="system", content=_SYSTEM), ChatMessage(role="user", content=prompt)]
         )
         async for part in stream:
             usage = getattr(part.raw, "usage", None)
@@ -64,4 +63,5 @@ def llm(task: Task) -> Any:
         temperature=0.0,
         timeout=60.0,
         max_retries=1,
+        additional_kwargs={"stream_options": {"include_usage": True}},  # left out of calls that do not stream
     )
