@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...api import Link, Task
+from . import needs
 
 #: The model of the machine is small: a short prompt is answered in a second or two.
 MAX_PROMPT = 2_400
@@ -50,6 +51,7 @@ def name(task: Task) -> str | None:
 
 def llm(task: Task) -> Any:
     """The configured model as LlamaIndex wants it."""
+    needs.require("the configured model", needs.MODEL)
     from llama_index.llms.openai_like import OpenAILike
 
     model = task.require_model()

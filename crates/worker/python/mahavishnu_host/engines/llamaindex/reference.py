@@ -14,7 +14,7 @@ from typing import Any
 
 from ... import references
 from ...api import Approval, Link, Model, Paused, StageError, Task
-from . import usage
+from . import needs, usage
 from .inputs import query, top_k
 from .model import llm, name
 from .text import MAX_PASSAGE, shorten
@@ -117,7 +117,8 @@ def _give_model(task: Task) -> None:
     from llama_index.core import Settings
 
     model, own = _given
-    if task.model is not None and task.model != model and Settings._llm is own:
+    there = needs.lacking("Settings.llm", needs.MODEL) is None
+    if there and task.model is not None and task.model != model and Settings._llm is own:
         Settings.llm = own = llm(task)
         _given = task.model, own
 
