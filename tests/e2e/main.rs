@@ -36,6 +36,7 @@ mod artifacts;
 mod checkpoints;
 mod cli;
 mod clients;
+mod defaults;
 mod examples;
 mod fifth;
 mod firing;
