@@ -19,6 +19,8 @@
 //! | [`unruly`] | code that hangs, floods, prints or leaks harms its own attempt only |
 //! | [`stores`] | pipelines read from an object store and load into one, and its signatures are checked |
 //! | [`pages`] | the engines' pages say what the code takes and gives; README and the page of workers run as they stand |
+//! | [`defaults`] | and their defaults are those of the code |
+//! | [`models`] | which model an agent asks, and that a key goes to its own address only |
 //! | [`examples`] | the engines' pages run as they stand, and what their examples give |
 //! | [`fifth`] | an engine that a file registers is known everywhere and runs |
 //! | [`missing`] | an engine that is not there fails and is never a success |
@@ -36,6 +38,7 @@ mod artifacts;
 mod checkpoints;
 mod cli;
 mod clients;
+mod defaults;
 mod examples;
 mod fifth;
 mod firing;
@@ -43,6 +46,7 @@ mod fork;
 mod kill;
 mod machines;
 mod missing;
+mod models;
 mod noop;
 mod page;
 mod pages;

@@ -25,7 +25,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-fn page(engine: &str) -> Page {
+/// The page of an engine.
+pub fn page(engine: &str) -> Page {
     Page::read(&root().join(format!("crates/worker-{engine}/README.md")))
 }
 
@@ -177,7 +178,7 @@ fn the_hosts_know_the_same_words_and_so_do_the_tables_of_catalogues() {
 }
 
 /// What a line of Python says in an engine's environment, as sets.
-async fn told(engine: &str, line: &str) -> Vec<BTreeSet<String>> {
+pub async fn told(engine: &str, line: &str) -> Vec<BTreeSet<String>> {
     let environment = ENGINES.iter().find(|known| known.name == engine).unwrap().environment();
     let python = provision().unwrap().environment(&environment).await.unwrap();
     let say = "import json\ndef say(*lists): print(json.dumps([sorted(l) for l in lists]))\n";

@@ -8,7 +8,9 @@
 //! | prints | in the worker's log | the same | the same | the same |
 //! | leaks | `MEMORY_EXCEEDED` | the same | the same | the same |
 //! | is killed | tried again from its beginning | where it stood | from its beginning | what had finished is not repeated |
-//! | holds the event loop of a `shared` host | | the host is replaced | | |
+//! | holds the event loop of a `shared` host and is cancelled | the host is replaced within six seconds | the same | the same | the same |
+//! | makes a `shared` host outgrow its ceiling | | what runs ends in it, the next attempts are in another one | | |
+//! | leaks in a `shared` host | | `MEMORY_EXCEEDED`, and what ran beside it is tried again | | |
 //!
 //! Against the plain library, and cancelled in both isolations: the engine hosts' own tests (`test_unruly.py`), which use the
 //! same objects.
@@ -19,7 +21,6 @@ use std::time::{Duration, Instant};
 use mahavishnu_proto::v1::execution::State;
 use mahavishnu_proto::v1::execution_service_client::ExecutionServiceClient;
 use mahavishnu_proto::v1::{CancelExecutionRequest, ExecutionFilter, ListExecutionsRequest};
-use mahavishnu_test_support::processes::alive;
 use mahavishnu_test_support::system::{Home, Running, eventually};
 use mahavishnu_test_support::wait::wait_for;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -33,6 +34,8 @@ use crate::support::{SOON, START, test};
 const MEMORY: &str = "512";
 /// From the call to the end of a process that does not obey.
 const LIMIT: Duration = Duration::from_secs(1);
+/// The same in `shared` isolation for what holds the event loop: as long as the worker waits for a loop that may only be busy.
+const SHARED_LIMIT: Duration = Duration::from_secs(6);
 
 /// An engine whose object misbehaves.
 struct Engine {
@@ -43,6 +46,8 @@ struct Engine {
     result: &'static str,
     /// The object that floods, and whether more is told on the way than is kept.
     flood: (&'static str, bool),
+    /// The object whose second part is on the event loop.
+    on_the_loop: &'static str,
     /// How often the first part has run when its process was killed in the second one.
     first: usize,
 }
@@ -53,6 +58,7 @@ static ENGINES: [Engine; 4] = [
         task: |name, place, case| json!({"agent": format!("steps.py:{name}"), "task": format!("{case} {place}")}),
         result: "/content",
         flood: ("flood", true),
+        on_the_loop: "unruly",
         first: 2,
     },
     Engine {
@@ -60,6 +66,7 @@ static ENGINES: [Engine; 4] = [
         task: |name, place, case| json!({"graph": format!("graph.py:{name}"), "input": {"place": place, "case": case}}),
         result: "/state/result",
         flood: ("unruly", true),
+        on_the_loop: "stuck",
         first: 1,
     },
     Engine {
@@ -67,6 +74,7 @@ static ENGINES: [Engine; 4] = [
         task: |name, place, case| json!({"workflow": format!("events.py:{name}"), "input": {"place": place, "case": case}}),
         result: "/result",
         flood: ("unruly", true),
+        on_the_loop: "unruly",
         first: 2,
     },
     Engine {
@@ -74,6 +82,7 @@ static ENGINES: [Engine; 4] = [
         task: |name, place, case| json!({"flow": format!("pipes.py:{name}"), "parameters": {"place": place, "case": case}}),
         result: "/result",
         flood: ("unruly", false),
+        on_the_loop: "stuck",
         first: 1,
     },
 ];
@@ -174,11 +183,12 @@ impl Bench<'_> {
     }
 
     /// Within a second of the request. With nothing else to do for the machine, or at a later try.
-    async fn does_not_obey(&self) {
+    async fn does_not_obey(&self, object: &str, limit: Duration) {
         let mut took = Vec::new();
-        while took.last().is_none_or(|last| *last >= LIMIT) {
+        while took.last().is_none_or(|last| *last >= limit) {
             assert!(took.len() < 5, "{}: cancelled after {took:?}", self.engine.name);
-            let (ran, elapsed) = tokio::join!(self.run("deaf"), self.cancelled());
+            let run = self.site.run(self.workflow(object, "deaf", 1));
+            let (ran, elapsed) = tokio::join!(run, self.cancelled());
             ran.ended_once("execution_cancelled");
             std::fs::remove_file(self.place.join("deaf")).unwrap();
             took.push(elapsed);
@@ -225,7 +235,7 @@ fn unruly_code_harms_its_own_attempt_only() {
         });
         let workers: Vec<(Running, PathBuf, PathBuf)> = futures::future::join_all(every).await;
         for (engine, (_, place, log)) in ENGINES.iter().zip(&workers) {
-            Bench { site: &site, engine, place, log }.does_not_obey().await;
+            Bench { site: &site, engine, place, log }.does_not_obey("unruly", LIMIT).await;
         }
     });
 }
@@ -233,19 +243,64 @@ fn unruly_code_harms_its_own_attempt_only() {
 #[test]
 fn a_shared_host_whose_event_loop_is_held_is_replaced() {
     test(async {
+        let (project, places) = (project(), tempfile::tempdir().unwrap());
+        let site = Site::new(&project).await;
+        let kept = Home::kept(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("unruly")).unwrap();
+        let every = ENGINES.iter().map(|engine| {
+            let (site, kept, project) = (&site, &kept, project.to_str().unwrap());
+            let place = places.path().join(engine.name);
+            std::fs::create_dir(&place).unwrap();
+            async move {
+                let log = site.log(engine.name);
+                let arguments = ["--slots", "2", "--isolation", "shared", "--project", project];
+                let _worker = site.start(engine.name, kept, &log, &arguments, &[]).await;
+                let bench = Bench { site, engine, place: &place, log: &log };
+                bench.does_not_obey(engine.on_the_loop, SHARED_LIMIT).await;
+            }
+        });
+        futures::future::join_all(every).await;
+    });
+}
+
+/// LangGraph's nodes are in threads, so the host goes on with the others beside each.
+#[test]
+fn a_shared_host_has_a_ceiling() {
+    test(async {
         let (project, place) = (project(), tempfile::tempdir().unwrap());
         let site = Site::new(&project).await;
-        let _worker = site.worker("one", &["--slots", "2", "--isolation", "shared"]).await;
+        let arguments = ["--slots", "3", "--isolation", "shared", "--memory-mib", MEMORY];
+        let _worker = site.worker("one", &arguments).await;
         let [_, engine, ..] = &ENGINES;
         let bench = Bench { site: &site, engine, place: place.path(), log: &site.log("one") };
-        let mut workflow = bench.workflow("stuck", "hang", 1);
-        workflow["stages"][0]["timeout"] = "1s".into();
-        let (ran, host) = tokio::join!(site.run(workflow), bench.process("hang"));
-        assert_eq!(failure(&ran)["reason"], "TIMEOUT", "{}", ran.story());
-        // The next one waits for the next host, and does not fail.
-        assert_eq!(bench.result(&bench.run("fine").await), "fine");
-        assert!(
-            alive().unwrap().iter().all(|process| process.pid != host.as_raw_nonzero().get().unsigned_abs())
-        );
+        let outgrown = async {
+            let old = bench.process("wait").await;
+            let hoard = bench.run("hoard").await;
+            assert_eq!(bench.result(&hoard), old.as_raw_nonzero().get());
+            // What the last one left behind is noticed; the next one is elsewhere.
+            let elsewhere = async || {
+                let ran = bench.run("who").await;
+                (bench.result(&ran) != old.as_raw_nonzero().get()).then_some(())
+            };
+            wait_for("another host", elsewhere).await.unwrap();
+            std::fs::write(place.path().join("wait.go"), "").unwrap();
+            old
+        };
+        let (waited, old) = tokio::join!(bench.run("wait"), outgrown);
+        assert_eq!(bench.result(&waited), old.as_raw_nonzero().get(), "it ended where it began");
+        gone(old).await;
+
+        let leaks = async {
+            let host = bench.process("held").await;
+            let ran = bench.run("leak").await;
+            (host, ran)
+        };
+        let (held, (host, leaked)) = tokio::join!(site.run(bench.workflow("unruly", "held", 2)), leaks);
+        for ran in [&held, &leaked] {
+            let error = failure(ran);
+            assert_eq!((&error["reason"], &error["retryable"]), (&"MEMORY_EXCEEDED".into(), &true.into()));
+            assert!(error["message"].as_str().unwrap().contains("--memory-mib"), "{error}");
+        }
+        assert_eq!(bench.result(&held), "passed");
+        gone(host).await;
     });
 }

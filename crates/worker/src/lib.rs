@@ -193,21 +193,16 @@ async fn prepare(
         };
         Bus::connect(options).await.context("NATS")
     };
+    let memory = Some(options.memory_mib << 20).filter(|bytes| *bytes > 0);
+    let bounds = host::Bounds { isolation: options.isolation, memory };
     let secrets = secrets::Secrets::new(options.secrets_dir);
     let redactor = secrets.redactor.clone();
     let started = async {
         match runs {
             Runs::Engine(engine) => {
-                let (host, sidecar) = start(
-                    engine,
-                    options.python,
-                    options.isolation,
-                    options.allow_shell,
-                    &data,
-                    redactor,
-                    provision,
-                )
-                .await?;
+                let (host, sidecar) =
+                    start(engine, options.python, bounds, options.allow_shell, &data, redactor, provision)
+                        .await?;
                 Ok((Some(host), sidecar))
             }
             Runs::Own { name, module } => {
@@ -220,7 +215,7 @@ async fn prepare(
                     own: Some(host::Own { module: module.clone(), project: project.clone() }),
                     python,
                     sources: provision.sources(&SOURCES).await.context("engine host")?,
-                    isolation: options.isolation,
+                    bounds,
                     environment: Vec::new(),
                     redactor,
                 });
@@ -230,10 +225,8 @@ async fn prepare(
         }
     };
     let (bus, (host, sidecar)) = tokio::try_join!(bus, started)?;
-    let memory = Some(options.memory_mib << 20).filter(|bytes| *bytes > 0);
     let models = model::Models::new(options.model, local::LocalModel::open(provision).await?);
-    let context =
-        attempt::Context { bus, queue, worker: id, host, project, data, models, secrets, memory, relay };
+    let context = attempt::Context { bus, queue, worker: id, host, project, data, models, secrets, relay };
     Ok((Arc::new(context), sidecar))
 }
 
@@ -241,7 +234,7 @@ async fn prepare(
 async fn start(
     engine: &Engine,
     python: Option<PathBuf>,
-    isolation: Isolation,
+    bounds: host::Bounds,
     allow_shell: bool,
     data: &Path,
     redactor: secrets::Redactor,
@@ -263,6 +256,6 @@ async fn start(
     // As the flags, the environment and the file say together, whatever the host would inherit.
     environment.push(("MAHAVISHNU_ALLOW_SHELL".to_owned(), allow_shell.to_string()));
     let engine = engine.name.to_owned();
-    let options = host::Options { engine, own: None, python, sources, isolation, environment, redactor };
+    let options = host::Options { engine, own: None, python, sources, bounds, environment, redactor };
     Ok((host::Host::start(options).await?, sidecar))
 }

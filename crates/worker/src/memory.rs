@@ -1,8 +1,10 @@
-//! The memory ceiling of an attempt: what its process and everything below it hold, looked at again and again.
+//! The memory ceiling of a process, an attempt's or that of all attempts: what it and everything below it hold, looked at
+//! again and again.
 //!
 //! Invariant: a process that cannot be looked at (it has ended, or the system has no `/proc`) counts as nothing, so no
 //! attempt is stopped for memory that nobody saw.
 
+use std::fmt::{self, Display};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -15,14 +17,24 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// after this time.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Returns when the process `pid` and those below it hold more than `ceiling` bytes, with how much it is; without a
-/// process or a ceiling never.
-pub async fn exceeded(pid: Option<i32>, ceiling: Option<u64>) -> u64 {
-    let (Some(pid), Some(ceiling)) = (pid, ceiling) else {
-        return std::future::pending().await;
-    };
+/// More was held than may be, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exceeded {
+    pub held: u64,
+    pub ceiling: u64,
+}
+
+impl Display for Exceeded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "it held {} MiB, more than {} MiB", self.held >> 20, self.ceiling >> 20)
+    }
+}
+
+/// Returns when the process `pid` and those below it hold more than `ceiling` bytes.
+pub async fn exceeded(pid: impl Display, ceiling: u64) -> Exceeded {
     let pid = pid.to_string();
-    more_than(ceiling, || held(Path::new("/proc"), &pid)).await
+    let held = more_than(ceiling, || held(Path::new("/proc"), &pid)).await;
+    Exceeded { held, ceiling }
 }
 
 /// What is held, once it is more than the ceiling.

@@ -31,11 +31,11 @@ pub struct Options {
     #[arg(long, env = "MAHAVISHNU_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: u32,
     /// A process for every attempt, or all in one for trusted, quick work: there an attempt that blocks its event loop and does
-    /// not obey takes the others with it, which are tried again, and none has a memory ceiling
+    /// not obey takes the others with it, which are tried again
     #[arg(long, env = "MAHAVISHNU_ISOLATION", value_enum, default_value_t)]
     pub isolation: Isolation,
-    /// MiB of memory that an attempt's process may hold, with all that it starts; 0 for as much as there is. Linux, and
-    /// with a process for every attempt
+    /// MiB of memory that an attempt's process may hold, with all that it starts; 0 for as much as there is. With all attempts
+    /// in one process it is replaced once it holds more: what runs in it may end, within half as much again. Linux
     #[arg(long, env = "MAHAVISHNU_MEMORY_MIB", value_name = "MIB", default_value_t = 4096)]
     pub memory_mib: u64,
     /// The model of the engines: openai:NAME, anthropic:NAME, ollama:NAME, NAME@URL of any OpenAI-compatible API, or

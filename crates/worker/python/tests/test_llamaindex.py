@@ -279,6 +279,43 @@ class Ask(Workflow):
         return StopEvent(result={"response": ev.response, "approved": ev.approved})
 """
 
+TALK = """
+from llama_index.core import Settings
+from llama_index.core.llms import ChatMessage
+from workflows import Context, Workflow, step
+from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
+
+ASKED = [ChatMessage(role="user", content="Name a river.")]
+
+class Half(Event):
+    read: int
+    written: int
+
+def counted(answer):
+    return {"read": answer.raw.usage.prompt_tokens, "written": answer.raw.usage.completion_tokens}
+
+class Talk(Workflow):
+    @step
+    async def first(self, ev: StartEvent) -> Half:
+        return Half(**counted(await Settings.llm.achat(ASKED)))
+
+    @step
+    def in_a_thread(self, ev: Half) -> InputRequiredEvent:
+        more = counted(Settings.llm.complete("Name a sea."))
+        return InputRequiredEvent(prefix="more?", read=ev.read + more["read"], written=ev.written + more["written"])
+
+    @step
+    async def streamed(self, ev: HumanResponseEvent) -> StopEvent:
+        async for answer in await Settings.llm.astream_chat(ASKED):
+            pass
+        more = counted(answer)
+        return StopEvent(result={"read": ev.read + more["read"], "written": ev.written + more["written"]})
+"""
+
+
+#: What the output of a workflow has beside what it returns.
+NOT_ASKED = {"model": None, "tokens": {"input": 0, "output": 0}}
+
 
 class References(Engine):
     async def asyncSetUp(self):
@@ -299,7 +336,20 @@ class References(Engine):
         self.assertEqual(paused["approvals"][0]["title"], "publish 5 pages?")
         self.assertIn(("node_update", "Read"), [(frame["kind"], frame["name"]) for frame in attempt.of("progress")])
         _, output = await self.output(**task, **resumed(paused, False))
-        self.assertEqual(output, {"response": "no", "approved": False})
+        self.assertEqual(output, {"response": "no", "approved": False, **NOT_ASKED})
+
+    async def test_a_workflow_that_asks_the_configured_model_tells_what_it_read_and_wrote(self):
+        Path(self.data, "talk.py").write_text(TALK, "utf-8")
+        task = {"task": {"workflow": "talk.py:Talk"}, "project": self.data}
+        async with model_server() as model:
+            _, paused = await self.run_task(**task, model=model)
+            self.assertEqual(paused["t"], "paused", paused)
+            before = paused["approvals"][0]["payload"]
+            decided = resumed(paused, True, values={name: before[name] for name in ("read", "written")})
+            _, output = await self.output(**task, **decided, model=model)
+        self.assertGreater(output["read"], before["read"] + 5)
+        self.assertEqual(output["tokens"], {"input": output["read"], "output": output["written"]})
+        self.assertEqual(output["model"], model["name"])
 
     async def test_what_is_not_there(self):
         error = await self.error(task={"query_engine": "mine.py:engin", "input": "x"}, project=self.data)

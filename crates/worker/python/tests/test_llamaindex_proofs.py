@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .driver import TESTS, interpreter, wait_for
 from .pool import tearDownModule  # noqa: F401
-from .test_llamaindex import OBJECTS, Engine
+from .test_llamaindex import NOT_ASKED, OBJECTS, Engine
 
 RECALL = TESTS.parents[3] / "crates" / "worker-llamaindex" / "recall"
 
@@ -82,7 +82,7 @@ class Proofs(Engine):
         self.assertEqual([source["text"] for source in output["sources"]], plain["hits"])
         task = {"workflow": "mine.py:Count", "input": {"upto": 4}}
         attempt, output = await self.output(task=task, project=self.data)
-        self.assertEqual(output, plain["result"])
+        self.assertEqual(output, {**plain["result"], **NOT_ASKED})
         shown = [[frame["name"], frame["data"]["n"]] for frame in attempt.of("progress")]
         self.assertEqual(shown, [[name, event["n"]] for name, event in plain["events"] if name == "Tick"])
 

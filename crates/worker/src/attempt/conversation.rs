@@ -15,14 +15,13 @@ use mahavishnu_proto::worker;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::outcome::{died, too_much_memory};
+use super::outcome::{died, lost, too_much_memory};
 use super::prepare::Prepared;
 use super::stop::{Stop, until};
 use super::{Attempt, MAX_PROGRESS, Outcome, Signals};
 use crate::calls::{Calls, Refusal};
 use crate::host::Connection;
 use crate::host::frame::{CallError, FromHost, ToHost};
-use crate::memory;
 
 /// One attempt's conversation with its host.
 struct Talk<'a> {
@@ -44,7 +43,7 @@ impl Attempt<'_> {
     ) -> Outcome {
         let time_left = self.time_left();
         if let Err(error) = connection.write(&self.frame(prepared, time_left)).await {
-            return died(&error.to_string());
+            return lost(&connection, &error.to_string());
         }
         let deadline = time_left.map(|left| Instant::now() + left);
         let (bus, execution) = (self.context.bus.clone(), self.delivery.execution.clone());
@@ -52,7 +51,7 @@ impl Attempt<'_> {
         let (sealing, redactor) = (prepared.sealing.clone(), self.context.secrets.redactor.clone());
         let calls = Calls::new(bus, engine, execution, self.origin(), sealing, redactor);
         let mut talk = Talk { calls, telling: None, progress: 0, deltas: HashMap::new() };
-        let mut leaked = pin!(memory::exceeded(connection.process(), self.context.memory));
+        let mut exceeds = pin!(connection.exceeds());
         loop {
             // What a frame asks for may take long; a stop does not wait for it.
             let step = tokio::select! {
@@ -60,9 +59,9 @@ impl Attempt<'_> {
                 () = signals.cancel.cancelled() => return self.stop(connection, Stop::Cancelled).await,
                 () = signals.hand_back.cancelled() => return self.stop(connection, Stop::Drained).await,
                 () = until(deadline) => return self.time_out(connection, time_left).await,
-                held = &mut leaked => {
+                exceeded = &mut exceeds => {
                     connection.kill();
-                    return too_much_memory(held, self.context.memory.unwrap_or_default());
+                    return too_much_memory(exceeded, connection.isolation());
                 }
             };
             match step {
@@ -75,7 +74,7 @@ impl Attempt<'_> {
                 }
                 Err(error) => {
                     connection.kill();
-                    return died(&error.to_string());
+                    return lost(&connection, &error.to_string());
                 }
             }
         }
@@ -91,7 +90,7 @@ impl Attempt<'_> {
             Some(frame) => self.handle(connection, frame, talk).await,
             None => {
                 connection.kill();
-                Ok(Some(died("its process ended without a result")))
+                Ok(Some(lost(connection, "its process ended without a result")))
             }
         }
     }

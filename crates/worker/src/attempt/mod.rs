@@ -60,8 +60,6 @@ pub struct Context {
     pub models: Models,
     /// The secrets that tasks may refer to.
     pub secrets: Secrets,
-    /// Bytes that the process of an attempt may hold.
-    pub memory: Option<u64>,
     /// Where the host's spans go.
     pub relay: Option<SpanRelay>,
 }

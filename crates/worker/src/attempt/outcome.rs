@@ -5,6 +5,9 @@ use std::time::Duration;
 use mahavishnu_core::execution::{Failure, Question};
 use serde_json::{Map, Value};
 
+use crate::Isolation;
+use crate::host::Connection;
+use crate::memory::Exceeded;
 use crate::secrets::Redactor;
 
 /// How an attempt ended, as far as this worker is concerned.
@@ -56,11 +59,28 @@ pub(super) fn timed_out(time_left: Option<Duration>) -> Outcome {
     Outcome::Failed(Failure::retryable("TIMEOUT", format!("the attempt did not end within {limit:?}")))
 }
 
-pub(super) fn too_much_memory(held: u64, ceiling: u64) -> Outcome {
+/// The connection ended without a last frame.
+pub(super) fn lost(connection: &Connection, why: &str) -> Outcome {
+    match connection.exceeded() {
+        Some(exceeded) => too_much_memory(exceeded, Isolation::Shared),
+        None => died(why),
+    }
+}
+
+/// In a process of all attempts nobody knows whose memory it was: each may be tried again.
+pub(super) fn too_much_memory(Exceeded { held, ceiling }: Exceeded, isolation: Isolation) -> Outcome {
     let [held, ceiling] = [held, ceiling].map(|bytes| bytes >> 20);
+    let (whose, retryable) = match isolation {
+        Isolation::Process => ("the attempt's process", false),
+        Isolation::Shared => ("the process of all attempts", true),
+    };
     let message = format!(
-        "the attempt's process held {held} MiB, more than the {ceiling} MiB that it may; a worker started with a higher \
+        "{whose} held {held} MiB, more than the {ceiling} MiB that it may at most; a worker started with a higher \
          --memory-mib allows more"
     );
-    Outcome::Failed(Failure::terminal("MEMORY_EXCEEDED", message))
+    let reason = "MEMORY_EXCEEDED";
+    Outcome::Failed(match retryable {
+        true => Failure::retryable(reason, message),
+        false => Failure::terminal(reason, message),
+    })
 }

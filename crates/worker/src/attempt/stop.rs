@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::outcome::timed_out;
 use super::{Attempt, Outcome};
+use crate::host::Connection;
 use crate::host::frame::{FromHost, ToHost};
-use crate::host::{Connection, Host};
 
 /// How long the engine may take to obey before its process is killed: so that also code that does not obey is gone within a
 /// second of the request.
@@ -72,7 +72,7 @@ impl Attempt<'_> {
         };
         if !matches!(tokio::time::timeout(GRACE, obey).await, Ok(Ok(()))) {
             tracing::info!("the engine did not stop by itself; its process is ended");
-            self.context.host.iter().for_each(Host::suspect);
+            connection.suspect();
         }
         connection.kill();
     }

@@ -1,22 +1,26 @@
 //! A connection for one attempt.
 
 use std::io;
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::frame::{Frames, FromHost, ToHost};
+use super::supervisor::{Greeted, Live};
 use crate::Isolation;
+use crate::memory::{self, Exceeded};
 
 /// A connection for one attempt. Dropping it cancels what still runs behind it.
 pub struct Connection {
     frames: Frames,
     pid: i32,
-    isolation: Isolation,
+    /// Keeps a host that gets no new attempts.
+    live: Arc<Live>,
 }
 
 impl Connection {
-    pub(super) const fn new(frames: Frames, pid: i32, isolation: Isolation) -> Self {
-        Self { frames, pid, isolation }
+    pub(super) fn new((frames, pid): Greeted, live: Arc<Live>) -> Self {
+        Self { frames, pid, live }
     }
 
     /// The next frame; `None` when the other side is gone.
@@ -35,15 +39,43 @@ impl Connection {
         self.frames.write(frame).await
     }
 
-    /// The attempt's own process; in `shared` isolation it has none.
-    pub fn process(&self) -> Option<i32> {
-        (self.isolation == Isolation::Process).then_some(self.pid)
+    /// How attempts are kept apart.
+    pub fn isolation(&self) -> Isolation {
+        self.live.bounds.isolation
+    }
+
+    /// Returns when the attempt may not go on for what is held: by its own process, or by the one of all.
+    pub fn exceeds(&self) -> impl Future<Output = Exceeded> + use<> {
+        let (pid, bounds, mut of_all) = (self.pid, self.live.bounds, self.live.exceeded());
+        async move {
+            match (bounds.isolation, bounds.memory) {
+                (Isolation::Process, Some(ceiling)) => return memory::exceeded(pid, ceiling).await,
+                (Isolation::Process, None) => {}
+                (Isolation::Shared, _) => {
+                    if let Ok(exceeded) = of_all.wait_for(Option::is_some).await.as_deref().copied() {
+                        return exceeded.unwrap_or_default();
+                    }
+                }
+            }
+            std::future::pending().await
+        }
+    }
+
+    /// The process of all attempts is being ended for this.
+    pub fn exceeded(&self) -> Option<Exceeded> {
+        *self.live.exceeded().borrow()
+    }
+
+    /// The attempt did not end when it was told to. In `shared` isolation its code may hold the one event loop that all
+    /// attempts need: a host whose loop stands still is replaced.
+    pub fn suspect(&self) {
+        Arc::clone(&self.live).replace_if_stuck();
     }
 
     /// Ends the attempt's process and everything that it started. In `shared` isolation the process serves
-    /// others too; there the closed connection says it, and [`super::Host::suspect`] looks after code that does not obey.
+    /// others too; there the closed connection says it, and [`Self::suspect`] looks after code that does not obey.
     pub fn kill(&self) {
-        if self.isolation == Isolation::Process
+        if self.isolation() == Isolation::Process
             && let Some(group) = Pid::from_raw(self.pid)
             && let Err(error) = kill_process_group(group, Signal::KILL)
         {

@@ -1,7 +1,8 @@
 //! The engine host: the warm process in which the engine really runs.
 //!
-//! Invariants: one host at a time; a host that ends is started again, with growing pauses; every attempt has
-//! a connection of its own, and in `process` isolation a process of its own, opened ahead of need.
+//! Invariants: new attempts go to one host at a time; a host that ends is started again, with growing pauses; every attempt
+//! has a connection of its own, and in `process` isolation a process of its own, opened ahead of need. In `shared` isolation a
+//! host that has grown too large ends with the last attempt in it, and the next attempts are in another one.
 
 pub mod connection;
 pub mod frame;
@@ -35,12 +36,21 @@ pub struct Options {
     pub python: PathBuf,
     /// The directory of the host's sources.
     pub sources: PathBuf,
-    /// How attempts are kept apart.
-    pub isolation: Isolation,
+    /// How attempts are kept apart, and what they may hold.
+    pub bounds: Bounds,
     /// Further environment variables.
     pub environment: Vec<(String, String)>,
     /// Keeps secrets out of what is printed.
     pub redactor: Redactor,
+}
+
+/// How attempts are kept apart, and what they may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// A process for each, or one for all.
+    pub isolation: Isolation,
+    /// Bytes that such a process may hold, with all that it starts.
+    pub memory: Option<u64>,
 }
 
 /// An engine module of a project's own.
@@ -76,7 +86,7 @@ impl Host {
     /// When the engine cannot be imported in this environment.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let (sender, state) = watch::channel(State::Starting);
-        let isolation = options.isolation;
+        let isolation = options.bounds.isolation;
         let task = tokio::spawn(Supervisor::new(options, sender).run());
         let host =
             Self { isolation, state, _supervisor: Arc::new(tokio_util::task::AbortOnDropHandle::new(task)) };
@@ -94,21 +104,13 @@ impl Host {
             loop {
                 let live = ready(&mut state).await?;
                 match live.open().await? {
-                    Some(connection) => return anyhow::Ok(connection),
+                    Some(greeted) => return anyhow::Ok(Connection::new(greeted, live)),
                     None => state.changed().await.context("the engine host is being stopped")?,
                 }
             }
         };
         let opened = tokio::time::timeout(PATIENCE, opened).await;
         opened.unwrap_or_else(|_| Err(anyhow!("the engine host is not ready after {PATIENCE:?}")))
-    }
-
-    /// An attempt did not end when it was told to. In `shared` isolation its code may hold the one event loop that all
-    /// attempts need: a host whose loop stands still is replaced.
-    pub fn suspect(&self) {
-        if let State::Ready(live) = &*self.state.borrow() {
-            Arc::clone(live).replace_if_stuck();
-        }
     }
 
     /// How it keeps attempts apart.

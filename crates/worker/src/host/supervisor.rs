@@ -1,4 +1,4 @@
-//! Starts the host, follows it, starts it again.
+//! Starts the host, follows it, starts it again; in `shared` isolation replaces it when it has grown too large.
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::Command;
@@ -11,11 +11,14 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::UnixListener;
 use tokio::process::ChildStderr;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::frame::{Frames, FromHost, ToHost};
-use super::{Connection, Options, State};
+use super::{Bounds, Options, State};
 use crate::Isolation;
+use crate::memory::{self, Exceeded};
 use crate::secrets::Redactor;
 
 /// A cold disk makes the first import slow.
@@ -46,52 +49,73 @@ pub struct Supervisor {
 pub struct Live {
     /// Versions of what it runs.
     pub versions: BTreeMap<String, String>,
-    isolation: Isolation,
+    /// As it was started.
+    pub bounds: Bounds,
+    /// A host that is not to be opened any more ends when nobody holds this, so every connection does.
     opens: mpsc::UnboundedSender<String>,
-    waiting: Waiting,
-    spare: Mutex<Option<oneshot::Receiver<Connection>>>,
-    /// Its event loop was found to stand still.
-    stuck: CancellationToken,
+    spare: Mutex<Option<oneshot::Receiver<Greeted>>>,
+    signs: Signs,
 }
 
+/// What is known of a host beside its state.
+#[derive(Clone, Default)]
+struct Signs {
+    waiting: Waiting,
+    /// An attempt was opened in it.
+    served: CancellationToken,
+    /// Its event loop was found to stand still.
+    stuck: CancellationToken,
+    /// It is being ended for what it holds.
+    exceeded: watch::Sender<Option<Exceeded>>,
+}
+
+/// A new connection, and the process behind it.
+pub type Greeted = (Frames, i32);
+
 /// Attempt connections that were asked for and have not come, by token.
-type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Connection>>>>;
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Greeted>>>>;
 
 impl Live {
     /// A connection for one attempt: the spare one if there is one; then another is made ready. None if this host ends before.
-    pub async fn open(&self) -> anyhow::Result<Option<Connection>> {
+    pub async fn open(&self) -> anyhow::Result<Option<Greeted>> {
+        self.signs.served.cancel();
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         let wanted = spare.unwrap_or_else(|| self.request());
         let next = self.request();
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
         match tokio::time::timeout(OPENING, wanted).await {
-            Ok(Ok(connection)) => Ok(Some(connection)),
+            Ok(Ok(greeted)) => Ok(Some(greeted)),
             Ok(Err(_)) if self.opens.is_closed() => Ok(None),
             Ok(Err(_)) => bail!("the attempt's process ended before the attempt began"),
             Err(_) => bail!("the engine host does not open an attempt within {OPENING:?}"),
         }
     }
 
+    /// What it held, if it is being ended for that.
+    pub fn exceeded(&self) -> watch::Receiver<Option<Exceeded>> {
+        self.signs.exceeded.subscribe()
+    }
+
     /// Asks a host in `shared` isolation for a connection, as any attempt would. If it gives none, it is ended, and with it the
     /// attempts that could not go on either. Until then nobody is given a connection from before.
     pub fn replace_if_stuck(self: Arc<Self>) {
-        if self.isolation == Isolation::Shared {
+        if self.bounds.isolation == Isolation::Shared {
             self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
             tokio::spawn(async move {
                 if tokio::time::timeout(STANDSTILL, self.request()).await.is_err() {
-                    self.stuck.cancel();
+                    self.signs.stuck.cancel();
                 }
             });
         }
     }
 
     /// What is asked of a host that has ended is given up at once.
-    fn request(&self) -> oneshot::Receiver<Connection> {
+    fn request(&self) -> oneshot::Receiver<Greeted> {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), sender);
+        self.signs.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), sender);
         if let Err(mpsc::error::SendError(token)) = self.opens.send(token) {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+            self.signs.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
         }
         receiver
     }
@@ -104,14 +128,30 @@ impl Supervisor {
 
     /// Keeps a host running, for ever.
     pub async fn run(self) {
+        let supervisor = Arc::new(self);
         let mut failures = 0_usize;
+        // They get no new attempts.
+        let mut outgrown = JoinSet::new();
         loop {
             let began = std::time::Instant::now();
-            let end = self.one_host().await;
-            if let State::Unavailable(_) = &*self.state.borrow() {
+            let (outgrows, has_outgrown) = oneshot::channel();
+            let host = tokio::spawn(Arc::clone(&supervisor).one_host(outgrows));
+            let mut host = AbortOnDropHandle::new(host);
+            let end = tokio::select! {
+                end = &mut host => end.unwrap_or_else(|error| Err(error.into())),
+                Ok(exceeded) = has_outgrown => {
+                    tracing::info!(%exceeded, "the next attempts are in a new engine host");
+                    supervisor.state.send_replace(State::Starting);
+                    while outgrown.try_join_next().is_some() {}
+                    outgrown.spawn(retire(host));
+                    failures = 0;
+                    continue;
+                }
+            };
+            if let State::Unavailable(_) = &*supervisor.state.borrow() {
                 return;
             }
-            self.state.send_replace(State::Starting);
+            supervisor.state.send_replace(State::Starting);
             failures = if began.elapsed() > HEALTHY { 0 } else { failures + 1 };
             let pause = PAUSES.get(failures.min(PAUSES.len() - 1)).copied().unwrap_or_default();
             match end {
@@ -129,7 +169,7 @@ impl Supervisor {
     }
 
     /// One host from start to end.
-    async fn one_host(&self) -> anyhow::Result<()> {
+    async fn one_host(self: Arc<Self>, outgrows: oneshot::Sender<Exceeded>) -> anyhow::Result<()> {
         // A unix socket's path is short by law; a state directory's may be long.
         let directory =
             tempfile::Builder::new().prefix("mahavishnu-").tempdir().context("socket directory")?;
@@ -139,7 +179,7 @@ impl Supervisor {
         command
             .args(["-m", "mahavishnu_host", "--engine", &self.options.engine, "--socket"])
             .arg(&socket)
-            .args(["--isolation", self.options.isolation.as_str()])
+            .args(["--isolation", self.options.bounds.isolation.as_str()])
             .env("PYTHONPATH", &self.options.sources)
             .env_remove("PYTHONDONTWRITEBYTECODE")
             .envs(self.options.environment.iter().map(|(name, value)| (name, value)));
@@ -151,28 +191,46 @@ impl Supervisor {
         let log =
             tokio::spawn(forward_log(stderr, self.options.engine.clone(), self.options.redactor.clone()));
 
-        let (waiting, stuck) = (Waiting::default(), CancellationToken::new());
+        let (signs, process) = (Signs::default(), child.id());
         let result = tokio::select! {
-            result = self.follow(&listener, &waiting, &stuck) => result,
-            () = stuck.cancelled() => Err(anyhow!("code of an attempt that was stopped holds its event loop")),
+            result = self.follow(&listener, &signs) => result,
+            () = signs.stuck.cancelled() => Err(anyhow!("code of an attempt that was stopped holds its event loop")),
+            exceeded = self.outgrown(process, &signs, outgrows) => Err(anyhow!("{exceeded}")),
             status = child.wait() => match status {
                 Ok(status) => Err(anyhow!("it ended with {status}")),
                 Err(error) => Err(error.into()),
             },
         };
         // Whoever waits for a connection learns that there will be none.
-        waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        signs.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let _ = child.kill().await;
         let _ = log.await;
         result
     }
 
-    async fn follow(
+    /// Looks after what a host in `shared` isolation holds, from its first attempt on. Past the ceiling it `outgrows`, and what
+    /// runs in it may end; well past it this returns, and nothing may.
+    async fn outgrown(
         &self,
-        listener: &UnixListener,
-        waiting: &Waiting,
-        stuck: &CancellationToken,
-    ) -> anyhow::Result<()> {
+        process: Option<u32>,
+        signs: &Signs,
+        outgrows: oneshot::Sender<Exceeded>,
+    ) -> Exceeded {
+        let (Bounds { isolation: Isolation::Shared, memory: Some(ceiling) }, Some(process)) =
+            (self.options.bounds, process)
+        else {
+            return std::future::pending().await;
+        };
+        signs.served.cancelled().await;
+        let exceeded = memory::exceeded(process, ceiling).await;
+        // The sender of a host that nobody waits for any more is not missed.
+        let _ = outgrows.send(exceeded);
+        let exceeded = memory::exceeded(process, ceiling + ceiling / 2).await;
+        signs.exceeded.send_replace(Some(exceeded));
+        exceeded
+    }
+
+    async fn follow(&self, listener: &UnixListener, signs: &Signs) -> anyhow::Result<()> {
         let accepted = tokio::time::timeout(WARM_UP, listener.accept()).await;
         let (stream, _) =
             accepted.map_err(|_| anyhow!("it is not warm after {WARM_UP:?}"))?.context("socket")?;
@@ -192,11 +250,10 @@ impl Supervisor {
         let (opens, mut opened) = mpsc::unbounded_channel();
         self.state.send_replace(State::Ready(Arc::new(Live {
             versions,
-            isolation: self.options.isolation,
+            bounds: self.options.bounds,
             opens,
-            waiting: Arc::clone(waiting),
             spare: Mutex::default(),
-            stuck: stuck.clone(),
+            signs: signs.clone(),
         })));
         loop {
             tokio::select! {
@@ -206,14 +263,14 @@ impl Supervisor {
                 }
                 accepted = listener.accept() => {
                     let (stream, _) = accepted.context("socket")?;
-                    tokio::spawn(greet(Frames::new(stream), self.options.isolation, Arc::clone(waiting)));
+                    tokio::spawn(greet(Frames::new(stream), Arc::clone(&signs.waiting)));
                 }
                 frame = server.read() => match frame.context("server connection")? {
                     None => return Ok(()),
                     Some(FromHost::Exited { token, status, signal }) => {
                         tracing::debug!(?status, ?signal, "an attempt's process ended");
                         // If it ended before it said hello, nobody should wait for it.
-                        waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+                        signs.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
                     }
                     Some(other) => bail!("unexpected frame {other:?}"),
                 },
@@ -222,14 +279,25 @@ impl Supervisor {
     }
 }
 
+/// Lets a host that gets no new attempts end with the last one in it.
+async fn retire(host: AbortOnDropHandle<anyhow::Result<()>>) {
+    match host.await {
+        Ok(Ok(())) => {
+            tracing::info!("the last attempt in the old engine host has ended, and so has the host")
+        }
+        Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "the old engine host"),
+        Err(error) => tracing::warn!(%error, "the old engine host"),
+    }
+}
+
 /// Hands a new connection to whoever asked for it.
-async fn greet(mut frames: Frames, isolation: Isolation, waiting: Waiting) {
+async fn greet(mut frames: Frames, waiting: Waiting) {
     match frames.read().await {
         Ok(Some(FromHost::Hello { token, pid })) => {
             let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
             if let Some(waiter) = waiter {
                 // Nobody waits any more: the connection closes, and the child ends.
-                let _ = waiter.send(Connection::new(frames, pid, isolation));
+                let _ = waiter.send((frames, pid));
             }
         }
         other => tracing::warn!(?other, "unexpected first frame of an attempt"),

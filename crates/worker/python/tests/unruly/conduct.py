@@ -8,10 +8,13 @@ import asyncio
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 #: Events of a flood, where the engine has any, and characters of its result.
 EVENTS, RESULT = 6_000, 3_000_000
+#: Bytes of a hoard: with what the engine holds more than the ceiling of the tests and less than half as much again.
+HOARD = 480 << 20
 
 
 def first(place, case):
@@ -26,6 +29,9 @@ def second(place, case, tell=lambda event: None):
         "hang": lambda: _hang(place, case),
         "deaf": lambda: _hang(place, case),
         "held": lambda: _hang(place, case) if not Path(place, case).exists() else "passed",
+        "who": os.getpid,
+        "wait": lambda: _wait(place, case),
+        "hoard": lambda: _hoard(),
         "flood": lambda: _flood(tell),
         "print": _print,
         "leak": lambda: _leak(place, case),
@@ -48,6 +54,23 @@ def _hang(place, case):
     """Holds its thread; nothing in Python ends it."""
     _say(place, case)
     threading.Event().wait()
+
+
+def _wait(place, case):
+    """Until the test says so."""
+    _say(place, case)
+    while not Path(place, f"{case}.go").exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+#: What a process that outlives its attempts never lets go of.
+_hoarded = []
+
+
+def _hoard():
+    _hoarded.append(b"x" * HOARD)
+    return os.getpid()
 
 
 def _flood(tell):

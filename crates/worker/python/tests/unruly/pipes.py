@@ -26,6 +26,12 @@ def unruly(place: str, case: str):
 
 
 @flow
+async def stuck(place: str, case: str):
+    first(place, case)
+    return second(place, case)  # plain tasks, which hold the event loop of this flow
+
+
+@flow
 async def sleepy(place: str, case: str):
-    first(place, case)  # a plain task, which holds the event loop of this flow
+    first(place, case)
     await asleep(place, case)

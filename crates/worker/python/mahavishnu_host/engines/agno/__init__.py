@@ -81,7 +81,8 @@ async def run(task: Task, link: Link) -> dict[str, Any]:
     caught = failure.watch()
     report = _Report(link)
     kept.begin(task, link)
-    calls.watch(runnable)
+    for worker in steps.workers(runnable):
+        calls.watch(worker)
     async with memory.opened(task, link) as remembered:
         remembered.give(runnable)
         final, decided = None, {}

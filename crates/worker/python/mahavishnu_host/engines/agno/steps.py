@@ -22,12 +22,14 @@ def workers(step: Any) -> Iterator[Any]:
     if hasattr(step, "tool_hooks"):
         yield step
         return
-    for name in ("agent", "team"):
+    for name in ("agent", "team", "workflow"):
         if getattr(step, name, None) is not None:
-            yield getattr(step, name)
-    inner = getattr(step, "steps", None)
-    for part in inner if isinstance(inner, (list, tuple)) else ():
-        yield from workers(part)
+            yield from workers(getattr(step, name))
+    for name in ("steps", "choices", "else_steps"):
+        inner = getattr(step, name, None)
+        for part in inner if isinstance(inner, (list, tuple)) else [inner]:
+            if part is not None:
+                yield from workers(part)
 
 
 def output(event: Any, names: list[str], ran: list[str], model: str) -> dict[str, Any]:

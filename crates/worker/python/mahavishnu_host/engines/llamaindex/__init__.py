@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 # Before numpy and tokenizers are imported: a fork would leave their threads behind, and on a busy machine the
@@ -23,27 +25,36 @@ PACKAGES = ("llama-index-core", "llama-index-workflows", "llama-index-retrievers
 
 
 def prewarm() -> None:
-    """Imports everything and retrieves once, so that the first stage does not pay for it."""
-    import bs4  # noqa: F401
-    import docx  # noqa: F401
-    import pypdf  # noqa: F401
+    """Imports everything that is there and retrieves once, so that the first stage does not pay for it."""
     import tqdm
     from llama_index.core.llms import ChatMessage  # noqa: F401
-    from llama_index.llms.openai_like import OpenAILike  # noqa: F401
 
-    from . import analysis, rag, reference, rehearsal  # noqa: F401
+    from . import needs, reference, rehearsal  # noqa: F401
+
+    tqdm.tqdm.monitor_interval = 0  # its thread would be in the way of forking
+    for module in ("bs4", "docx", "pypdf", "llama_index.llms.openai_like"):
+        with suppress(ImportError):
+            import_module(module)
+    if (lacking := needs.lacking("Settings.embed_model", needs.EMBEDDING)) is None:
+        reference.prepare()
+    else:
+        print(lacking, flush=True)
+    if needs.lacking("retrieval", needs.RETRIEVAL) is None:
+        _retrieve()
+    asyncio.run(rehearse())
+
+
+def _retrieve() -> None:
+    from . import analysis, rag  # noqa: F401
     from .answer import answer
     from .documents import Document
     from .embedding import embed
     from .retrieval import passages, search
 
-    reference.prepare()
-    tqdm.tqdm.monitor_interval = 0  # its thread would be in the way of forking
     nodes = passages(Document("warm", ["The first passage is about rivers.", "The second passage is about tides."]))
     for node, vector in zip(nodes, embed([node.get_content() for node in nodes])):
         node.embedding = vector.tolist()
     answer("What is about tides?", search(nodes, "What is about tides?", 2))
-    asyncio.run(rehearse())
 
 
 async def rehearse() -> None:
@@ -64,6 +75,10 @@ async def run(task: Task, link: Link) -> dict[str, Any]:
         from .reference import run_workflow
 
         return await run_workflow(task, link)
+    if kind in ("document_analysis", "rag_workflow"):
+        from . import needs
+
+        needs.require(kind, needs.RETRIEVAL)
     if kind == "document_analysis":
         from .analysis import analyse
 

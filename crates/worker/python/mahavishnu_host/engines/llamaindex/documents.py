@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import needs
 from .text import join_lines
 
 #: Bounds of one document.
@@ -83,6 +84,9 @@ def _reader(name: str) -> Callable[[Document, Path], None]:
     if suffix not in READERS:
         known = " ".join(sorted(READERS))
         raise DocumentError("DOCUMENT_UNSUPPORTED", f"{name} is of an unknown kind; known are {known}")
+    lacking = needs.lacking(f"a document {suffix}", [needs.READERS[suffix]]) if suffix in needs.READERS else None
+    if lacking is not None:
+        raise DocumentError("DOCUMENT_UNSUPPORTED", f"{name}: {lacking}")
     return READERS[suffix]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...api import Link, Task
+from . import needs
 
 #: The model of the machine is small: a short prompt is answered in a second or two.
 MAX_PROMPT = 2_400
@@ -27,8 +28,7 @@ async def generate(task: Task, link: Link, source: str, question: str, text: str
     tokens = {"input": 0, "output": 0}
     try:
         stream = await llm(task).astream_chat(
-            [ChatMessage(role="system", content=_SYSTEM), ChatMessage(role="user", content=prompt)],
-            stream_options={"include_usage": True},
+            [ChatMessage(role="system", content=_SYSTEM), ChatMessage(role="user", content=prompt)]
         )
         async for part in stream:
             usage = getattr(part.raw, "usage", None)
@@ -51,6 +51,7 @@ def name(task: Task) -> str | None:
 
 def llm(task: Task) -> Any:
     """The configured model as LlamaIndex wants it."""
+    needs.require("the configured model", needs.MODEL)
     from llama_index.llms.openai_like import OpenAILike
 
     model = task.require_model()
@@ -64,4 +65,5 @@ def llm(task: Task) -> Any:
         temperature=0.0,
         timeout=60.0,
         max_retries=1,
+        additional_kwargs={"stream_options": {"include_usage": True}},  # left out of calls that do not stream
     )

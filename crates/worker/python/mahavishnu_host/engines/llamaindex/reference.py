@@ -14,18 +14,20 @@ from typing import Any
 
 from ... import references
 from ...api import Approval, Link, Model, Paused, StageError, Task
-from . import usage
+from . import needs, usage
 from .inputs import query, top_k
 from .model import llm, name
 from .text import MAX_PASSAGE, shorten
 
 #: Bounds of what an event shows, in characters of JSON.
 MAX_EVENT = 4_000
+#: The member of a checkpoint beside those of the context.
+_USAGE = "mahavishnu_usage"
 
 
 async def run_query_engine(task: Task, link: Link) -> dict[str, Any]:
     asked = query(task)
-    tokens = usage.watch()
+    asked_of = usage.watch()
     engine = await _object(task, "query_engine")
     if hasattr(engine, "as_query_engine") and not hasattr(engine, "query"):
         engine = engine.as_query_engine(similarity_top_k=top_k(task))
@@ -43,7 +45,7 @@ async def run_query_engine(task: Task, link: Link) -> dict[str, Any]:
     sources = [_source(hit) for hit in hits]
     for source in sources:
         await link.progress("retrieval", str(source["file"] or "a passage"), {**source, "text": shorten(source["text"], 200)})
-    return {**output, "sources": sources, "model": name(task), "tokens": tokens}
+    return {**output, "sources": sources, "model": asked_of.model or name(task), "tokens": asked_of.tokens}
 
 
 async def run_workflow(task: Task, link: Link) -> dict[str, Any]:
@@ -56,6 +58,8 @@ async def run_workflow(task: Task, link: Link) -> dict[str, Any]:
     if not isinstance(workflow, Workflow):
         message = f"a {type(workflow).__name__} is no LlamaIndex workflow"
         raise StageError("REFERENCE_FAILED", message, field="workflow")
+    saved = json.loads(task.checkpoint) if task.checkpoint is not None else {}
+    asked_of = usage.watch(saved.pop(_USAGE, None))
     if task.checkpoint is None:
         given = task.task.get("input")
         given = {} if given is None else given
@@ -63,13 +67,14 @@ async def run_workflow(task: Task, link: Link) -> dict[str, Any]:
             raise StageError("TASK_INVALID", "input must be an object", field="input")
         handler = workflow.run(**given)
     else:
-        handler = workflow.run(ctx=Context.from_dict(workflow, json.loads(task.checkpoint)))
+        handler = workflow.run(ctx=Context.from_dict(workflow, saved))
         if task.decision is not None and handler.ctx is not None:
             handler.ctx.send_event(_response_type(workflow, HumanResponseEvent)(**_response(task)))
     try:
         async for event in handler.stream_events():
             if isinstance(event, InputRequiredEvent):
-                raise Paused([_approval(task, event)], json.dumps(handler.ctx.to_dict()).encode())
+                saved = {**handler.ctx.to_dict(), _USAGE: asked_of.members()}
+                raise Paused([_approval(task, event)], json.dumps(saved).encode())
             if not isinstance(event, StopEvent):
                 await link.progress("node_update", type(event).__name__, _shown(event))
         result = await handler
@@ -77,7 +82,7 @@ async def run_workflow(task: Task, link: Link) -> dict[str, Any]:
         if not handler.is_done():
             await handler.cancel_run()
     plain = _plain(result)
-    return plain if isinstance(plain, dict) else {"result": plain}
+    return {**asked_of.members(), **(plain if isinstance(plain, dict) else {"result": plain})}
 
 
 async def _object(task: Task, field: str) -> Any:
@@ -112,7 +117,8 @@ def _give_model(task: Task) -> None:
     from llama_index.core import Settings
 
     model, own = _given
-    if task.model is not None and task.model != model and Settings._llm is own:
+    there = needs.lacking("Settings.llm", needs.MODEL) is None
+    if there and task.model is not None and task.model != model and Settings._llm is own:
         Settings.llm = own = llm(task)
         _given = task.model, own
 

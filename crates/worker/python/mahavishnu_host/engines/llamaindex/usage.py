@@ -1,37 +1,59 @@
-"""Counts the tokens of a user's own engine, from LlamaIndex's own events.
+"""Counts the tokens of a user's own engine or workflow, from LlamaIndex's own events, whichever model it asks.
 
 Invariant: in a host that several attempts share each counts its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers.base import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
-from llama_index.core.instrumentation.events.llm import LLMChatEndEvent, LLMCompletionEndEvent
+from llama_index.core.instrumentation.events.llm import (
+    LLMChatEndEvent, LLMChatStartEvent, LLMCompletionEndEvent, LLMCompletionStartEvent,
+)
 
-_counted: ContextVar[dict[str, int] | None] = ContextVar("tokens of the attempt", default=None)
+
+class Usage:
+    """What an attempt asked of models: the name of the last one, and tokens."""
+
+    def __init__(self, model: str | None = None, tokens: Mapping[str, int] | None = None) -> None:
+        self.model = model
+        self.tokens = dict(tokens or {"input": 0, "output": 0})
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.model, "tokens": self.tokens}
+
+
+_usage: ContextVar[Usage | None] = ContextVar("what the attempt asks of models", default=None)
 
 
 class _Count(BaseEventHandler):
     def handle(self, event: BaseEvent, **_: Any) -> None:
-        tokens = _counted.get()
-        if tokens is None or not isinstance(event, (LLMChatEndEvent, LLMCompletionEndEvent)):
+        usage = _usage.get()
+        if usage is None:
             return
-        raw = getattr(event.response, "raw", None)
-        usage = raw.get("usage") if isinstance(raw, dict) else getattr(raw, "usage", None)
-        for ours, theirs in (("input", "prompt_tokens"), ("output", "completion_tokens")):
-            tokens[ours] += (usage.get(theirs) if isinstance(usage, dict) else getattr(usage, theirs, 0)) or 0
+        if isinstance(event, (LLMChatStartEvent, LLMCompletionStartEvent)):
+            named = event.model_dict
+            usage.model = named.get("model") or named.get("model_name") or usage.model
+        elif isinstance(event, (LLMChatEndEvent, LLMCompletionEndEvent)):
+            counted = _member(getattr(event.response, "raw", None), "usage")
+            usage.tokens["input"] += _member(counted, "prompt_tokens") or 0
+            usage.tokens["output"] += _member(counted, "completion_tokens") or 0
 
 
-def watch() -> dict[str, int]:
-    """The tokens of this attempt from here on, filled as models answer."""
+def watch(before: Mapping[str, Any] | None = None) -> Usage:
+    """What this attempt asks of models from here on, beside what it had asked `before` a pause: `Usage.members`."""
     root = get_dispatcher()
     if not any(isinstance(handler, _Count) for handler in root.event_handlers):
         root.add_event_handler(_Count())
-    tokens = {"input": 0, "output": 0}
-    _counted.set(tokens)
-    return tokens
+    usage = Usage(**before or {})
+    _usage.set(usage)
+    return usage
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)

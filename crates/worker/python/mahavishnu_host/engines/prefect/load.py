@@ -162,7 +162,7 @@ def _files(tables: Tables, names: dict[str, str], into: Target, task: Task) -> d
 
 def _objects(tables: Tables, names: dict[str, str], into: Target, task: Task) -> dict[str, int]:
     assert into.place is not None
-    form = into.place.options.get("format", "parquet")
+    form = into.place.options.get("format", catalogue.STORED[0])
     loaded = {}
     for name, table in names.items():
         with tempfile.TemporaryDirectory() as directory:
