@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use mahavishnu_bus::Error;
 use mahavishnu_bus::artifacts::Upload;
-use mahavishnu_bus::references::Referrer;
+use mahavishnu_bus::references::{References, Referrer};
 use mahavishnu_core::id::ArtifactId;
 
 use super::*;
@@ -121,17 +121,27 @@ async fn references_are_read_from_the_raw_histories() {
     bus.accept(&execution("e3"), &documented(&document, 0), &trace).await.unwrap();
     let all = bus.artifacts().await.unwrap();
     assert_eq!(all.len(), 4);
-    let by = async || {
-        let found = bus.references(&bus.artifacts().await.unwrap()).await.unwrap();
-        let names = |referrers: std::collections::BTreeSet<Referrer>| {
-            referrers.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        found.into_iter().map(|(id, referrers)| (id, names(referrers))).collect::<BTreeMap<_, _>>()
+    let mut known = References::default();
+    bus.read_references(&mut known).await.unwrap();
+    let by = |known: &References, id: &ArtifactId| {
+        known.referrers(id).iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let found = by().await;
-    assert_eq!(found[&document], ["execution e1", "execution e3"]);
-    assert_eq!(found[&inner], ["execution e2"]);
-    assert_eq!((found.len(), found.contains_key(&unused)), (3, false));
+    assert_eq!(by(&known, &document), ["execution e1", "execution e3"]);
+    assert_eq!(by(&known, &inner), ["execution e2"]);
+    let one = std::slice::from_ref(&unused);
+    let left = |known: &References| {
+        known.unused(all.clone()).into_iter().map(|artifact| artifact.id).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&known), one);
+    // What comes later is read alone.
+    bus.accept(&execution("e4"), &documented(&unused, 0), &trace).await.unwrap();
+    assert_eq!(left(&known), one);
+    bus.read_references(&mut known).await.unwrap();
+    assert_eq!((by(&known, &unused), left(&known).len()), (vec!["execution e4".to_owned()], 0));
+    assert_eq!(by(&known, &document), ["execution e1", "execution e3"]);
+    bus.remove(&execution("e4")).await.unwrap();
+    bus.read_references(&mut known).await.unwrap();
+    assert_eq!(left(&known), one, "an execution that is removed refers to nothing");
 
     let audit = async || bus.audit_artifacts(Duration::ZERO).await.unwrap();
     let (told, hour) = (audit().await, bus.audit_artifacts(Duration::from_secs(3600)).await.unwrap());
@@ -139,7 +149,9 @@ async fn references_are_read_from_the_raw_histories() {
     assert_eq!((told.left, hour.left.len()), (vec![unused.clone()], 0), "old enough, not old enough");
     bus.remove(&execution("e1")).await.unwrap();
     bus.remove(&execution("e2")).await.unwrap();
-    assert_eq!(by().await[&document], ["execution e3"]);
+    bus.read_references(&mut known).await.unwrap();
+    assert_eq!(by(&known, &document), ["execution e3"]);
+    assert_eq!((by(&known, &inner).len(), left(&known).len()), (0, 3));
     assert_eq!(audit().await.left.len(), 3, "the body, what it named, and the unused one");
     let stored = bus.artifacts().await.unwrap();
     let taken = stored.iter().find(|one| one.id == document).unwrap();

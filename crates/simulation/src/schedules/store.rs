@@ -30,13 +30,16 @@ enum By {
     Asked,
 }
 
+/// A wake, and until when somebody has it.
+type Pending = (Wake, Option<DateTime<Utc>>);
+
 /// Everything that is stored.
 #[derive(Debug)]
 pub struct Store {
     lease: TimeDelta,
     states: BTreeMap<ScheduleId, (State, u64)>,
-    /// The last wake of each kind of each, and until when somebody has it.
-    wakes: BTreeMap<(ScheduleId, By), (Wake, Option<DateTime<Utc>>)>,
+    /// The last wake of each kind of each.
+    wakes: BTreeMap<(ScheduleId, By), Pending>,
     timers: BTreeSet<(DateTime<Utc>, ScheduleId)>,
     last: u64,
 }
