@@ -1,6 +1,5 @@
 use bytes::Bytes;
 use mahavishnu_bus::Error;
-use mahavishnu_bus::artifacts::Upload;
 use mahavishnu_bus::references::{References, Referrer};
 use mahavishnu_core::id::ArtifactId;
 
@@ -18,7 +17,7 @@ async fn the_same_content_is_stored_once_under_its_hash() {
     let hello = bus.put_artifact(Bytes::from_static(b"hello")).await.unwrap();
     assert_eq!(hello.as_str(), "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
     let before = stored(&nats).await;
-    let mut upload = Upload::new().unwrap();
+    let mut upload = bus.begin_upload().unwrap();
     upload.write(b"hel").await.unwrap();
     upload.write(b"").await.unwrap();
     upload.write(b"lo").await.unwrap();
@@ -97,6 +96,25 @@ async fn content_of_broken_uploads_is_removed_when_it_is_old() {
     assert_eq!(bus.remove_loose_content(now() + chrono::TimeDelta::hours(1)).await.unwrap(), 1);
     assert_eq!(stored(&nats).await, before);
     assert_eq!(bus.get_artifact(&kept).await.unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn what_is_larger_than_the_limit_is_refused() {
+    let nats = TestNats::start().await.unwrap();
+    let bus =
+        Bus::connect(Options { max_artifact: 1 << 20, ..Options::new(nats.url(), "test") }).await.unwrap();
+    bus.ensure(&[engine()]).await.unwrap();
+    let refused =
+        |error: Error| assert!(matches!(error, Error::TooLarge { limit } if limit == 1 << 20), "{error}");
+    refused(bus.put_artifact(vec![0; (1 << 20) + 1].into()).await.unwrap_err());
+    bus.put_artifact(vec![0; 1 << 20].into()).await.unwrap();
+    let mut upload = bus.begin_upload().unwrap();
+    upload.write(&[0; 1 << 19]).await.unwrap();
+    refused(upload.write(&[0; (1 << 19) + 1]).await.unwrap_err());
+    // A message whose body is one.
+    let large = completed(json!({"text": "x".repeat(1 << 20)}));
+    refused(bus.input(&execution("e1"), &large, &Trace::new()).await.unwrap_err());
+    assert_eq!(bus.artifacts().await.unwrap().len(), 1);
 }
 
 /// An execution with this document.

@@ -29,7 +29,7 @@ impl App {
     /// # Errors
     /// When there is no room for a temporary file.
     pub fn begin_upload(&self) -> Result<Upload> {
-        Ok(Upload::new()?)
+        Ok(self.bus.begin_upload()?)
     }
 
     /// Stores what was uploaded; gives its id and size.

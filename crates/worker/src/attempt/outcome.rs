@@ -56,6 +56,26 @@ pub(super) fn timed_out(time_left: Option<Duration>) -> Outcome {
     Outcome::Failed(Failure::retryable("TIMEOUT", format!("the attempt did not end within {limit:?}")))
 }
 
+/// A failure of what is larger than an artifact may be: the same would come of another attempt.
+pub(super) fn too_large(reason: &str, what: &str, limit: u64) -> Failure {
+    let message = format!(
+        "{what} is larger than the {limit} bytes that an artifact may have; a worker started with a higher \
+         --max-artifact-bytes allows more"
+    );
+    Failure::terminal(reason, message)
+}
+
+/// A task that is too large for its host, or a host that does not take it.
+pub(super) fn not_taken(error: &std::io::Error) -> Outcome {
+    match error.kind() {
+        std::io::ErrorKind::InvalidInput => Outcome::Failed(Failure::terminal(
+            "INPUT_TOO_LARGE",
+            "the task with its inputs is larger than the 64 MiB that an engine host takes",
+        )),
+        _ => died(&error.to_string()),
+    }
+}
+
 pub(super) fn too_much_memory(held: u64, ceiling: u64) -> Outcome {
     let [held, ceiling] = [held, ceiling].map(|bytes| bytes >> 20);
     let message = format!(
