@@ -25,6 +25,17 @@ fn an_execution_takes_its_artifacts_with_it() {
         };
         let info = said(&["info"]).await;
         assert_eq!(info["retention"]["artifacts"], json!("5s"), "{info:#}");
+        let doctor = site.mahavishnu(&["doctor"]).await;
+        let doctor: Value = serde_json::from_str(&doctor.out).unwrap();
+        assert_eq!(doctor["retention"], info["retention"], "{doctor:#}");
+        let told = |check: &Value| {
+            check["check"] == "retention"
+                && check["detail"]
+                    .as_str()
+                    .unwrap()
+                    .contains("executions are kept for 30 days after their end")
+        };
+        assert!(doctor["checks"].as_array().unwrap().iter().any(told), "{doctor:#}");
         let ran = site.run(workflow()).await.completed();
         assert_eq!(ran.output("s")["state"]["n"], json!(700_000));
         let execution =

@@ -45,7 +45,12 @@ impl Parts {
     }
 
     async fn worker(&self, name: &str) -> Running {
-        let command = mahavishnu(&self.home, &["worker", "noop", "--nats", self.nats.url()]).await;
+        self.worker_with(name, &[]).await
+    }
+
+    async fn worker_with(&self, name: &str, more: &[&str]) -> Running {
+        let mut command = mahavishnu(&self.home, &["worker", "noop", "--nats", self.nats.url()]).await;
+        command.args(more);
         let mut worker = Running::start(command, &self.log(name)).unwrap();
         assert_eq!(worker.ready(START).await.unwrap()["engine"], "noop");
         worker
@@ -97,6 +102,20 @@ impl Parts {
         ran.events.extend(Ran::new(None, &watch(&end).await.out, String::new()).events);
         ran
     }
+}
+
+#[test]
+fn an_output_larger_than_its_limit_fails_its_attempt_for_good() {
+    test(async {
+        let parts = Parts::new().await;
+        let _worker = parts.worker_with("worker", &["--max-artifact-bytes", "1048576"]).await;
+        let workflow = "{stages: [{id: s, type: noop, task: {size: 2000000}, retry: {max_attempts: 3}}]}";
+        let ran = parts.run(workflow).await;
+        ran.ended_once("execution_failed");
+        let failed: Vec<_> = ran.of("stage_failed").map(|event| &event["stage_failed"]["error"]).collect();
+        assert_eq!((failed.len(), &failed[0]["reason"]), (1, &"OUTPUT_TOO_LARGE".into()), "{}", ran.story());
+        assert!(failed[0]["message"].as_str().unwrap().contains("1048576 bytes"), "{}", failed[0]);
+    });
 }
 
 #[test]

@@ -27,15 +27,19 @@ use crate::log::patience;
 use crate::references::last_of_each;
 use crate::{Bus, Error, Result, history, log, streams, subjects};
 
-/// Largest artifact, in bytes.
+/// Largest artifact, in bytes, unless a deployment says otherwise. Held in memory twice at most on its way to an engine.
 pub const MAX_SIZE: u64 = 256 * 1024 * 1024;
 
 impl Bus {
     /// Stores content that is in memory.
     ///
     /// # Errors
-    /// When NATS cannot be reached or is full.
+    /// [`Error::TooLarge`]; when NATS cannot be reached or is full.
     pub async fn put_artifact(&self, content: Bytes) -> Result<ArtifactId> {
+        let limit = self.options.max_artifact;
+        if content.len() as u64 > limit {
+            return Err(Error::TooLarge { limit });
+        }
         let id = id(Sha256::digest(&content))?;
         let put = || async { self.put(&id, &mut Cursor::new(content.clone())).await };
         // As patient as any other write of the history: a body goes before its message.
@@ -46,9 +50,9 @@ impl Bus {
     /// Stores a file's content.
     ///
     /// # Errors
-    /// When the file cannot be read, or NATS cannot be reached or is full.
+    /// [`Error::TooLarge`]; when the file cannot be read, or NATS cannot be reached or is full.
     pub async fn put_artifact_file(&self, path: &Path) -> Result<ArtifactId> {
-        let mut upload = Upload::new()?;
+        let mut upload = self.begin_upload()?;
         let mut file = tokio::fs::File::open(path).await.map_err(Error::new)?;
         let mut chunk = vec![0; 128 * 1024];
         loop {
@@ -61,12 +65,22 @@ impl Bus {
         self.finish_upload(upload).await.map(|(id, _)| id)
     }
 
+    /// Begins an upload of unknown size.
+    ///
+    /// # Errors
+    /// When there is no room for a temporary file.
+    pub fn begin_upload(&self) -> Result<Upload> {
+        let file = tempfile::tempfile().map_err(Error::new)?;
+        let limit = self.options.max_artifact;
+        Ok(Upload { file: tokio::fs::File::from_std(file), hash: Sha256::new(), size: 0, limit })
+    }
+
     /// Stores what was uploaded; gives its id and size.
     ///
     /// # Errors
     /// When NATS cannot be reached or is full.
     pub async fn finish_upload(&self, upload: Upload) -> Result<(ArtifactId, u64)> {
-        let Upload { mut file, hash, size } = upload;
+        let Upload { mut file, hash, size, .. } = upload;
         let id = id(hash.finalize())?;
         file.flush().await.map_err(Error::new)?;
         file.rewind().await.map_err(Error::new)?;
@@ -239,26 +253,18 @@ pub struct Upload {
     file: tokio::fs::File,
     hash: Sha256,
     size: u64,
+    limit: u64,
 }
 
 impl Upload {
-    /// An empty one.
-    ///
-    /// # Errors
-    /// When there is no room for a temporary file.
-    pub fn new() -> Result<Self> {
-        let file = tempfile::tempfile().map_err(Error::new)?;
-        Ok(Self { file: tokio::fs::File::from_std(file), hash: Sha256::new(), size: 0 })
-    }
-
     /// Appends.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] past [`MAX_SIZE`].
+    /// [`Error::TooLarge`] past [`crate::Options::max_artifact`].
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.size += bytes.len() as u64;
-        if self.size > MAX_SIZE {
-            return Err(Error::TooLarge { limit: MAX_SIZE });
+        if self.size > self.limit {
+            return Err(Error::TooLarge { limit: self.limit });
         }
         self.hash.update(bytes);
         self.file.write_all(bytes).await.map_err(Error::new)

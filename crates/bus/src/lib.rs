@@ -64,6 +64,8 @@ pub struct Options {
     pub state_age: Duration,
     /// How much room all of that has together; the oldest makes room for new.
     pub state_bytes: u64,
+    /// Largest artifact, in bytes: a document, or a payload that travels as one.
+    pub max_artifact: u64,
 }
 
 impl Options {
@@ -79,6 +81,7 @@ impl Options {
             checkpoint_bytes: 1 << 30,
             state_age: Duration::from_secs(90 * 24 * 60 * 60),
             state_bytes: 1 << 30,
+            max_artifact: artifacts::MAX_SIZE,
         }
     }
 }
@@ -134,6 +137,11 @@ impl Bus {
         if let Err(error) = self.client.drain().await {
             tracing::warn!(%error, "drain of the NATS connection");
         }
+    }
+
+    /// See [`Options::max_artifact`].
+    pub fn max_artifact(&self) -> u64 {
+        self.options.max_artifact
     }
 
     /// See [`Options::lease`].

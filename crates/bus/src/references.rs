@@ -1,20 +1,23 @@
 //! Who refers to which artifact, read from the raw histories and schedules.
 //!
 //! Two questions, two ways to read. What may be removed is asked carelessly in favour of keeping: wherever the id of an
-//! artifact stands in a message, or in a body that a message names, it is referred to. What must be there is asked by
-//! what messages mean ([`Bus::audit_artifacts`]).
+//! artifact stands in a message, or in a body that a message names, it is referred to ([`References`]). What must be there is
+//! asked by what messages mean ([`Bus::audit_artifacts`]).
+//!
+//! Histories only grow, until an execution is removed whole, which its tombstone tells. So whoever asks again and again keeps
+//! what was read, and reads on from there.
 //!
 //! Invariant: a sweep reads every message from the first to the last, or is an error; one that was disturbed by removals is
 //! read again.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use backon::Retryable as _;
+use backon::BackoffBuilder as _;
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mahavishnu_core::id::{ArtifactId, ExecutionId, ScheduleId};
@@ -32,9 +35,11 @@ const ABANDONED: Duration = Duration::from_secs(30);
 const TOLD: usize = 100;
 /// Characters of an artifact's id.
 const ID: usize = 64;
+/// Bytes of a field's tag and length.
+const TAG: usize = 7;
 
 /// Who refers to an artifact.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Referrer {
     /// Its history does.
     Execution(ExecutionId),
@@ -42,8 +47,37 @@ pub enum Referrer {
     Schedule(ScheduleId),
 }
 
-/// Some of those who refer to each artifact; one without a referrer is missing.
-pub type References = BTreeMap<ArtifactId, BTreeSet<Referrer>>;
+/// Who refers to what, as far as it was read. An id is known by its first 64 bits, which in a hash are as good as all: two ids
+/// that shared them would keep each other.
+#[derive(Debug, Default)]
+pub struct References {
+    /// How far histories were read.
+    position: u64,
+    of: HashMap<Referrer, BTreeSet<u64>>,
+}
+
+impl References {
+    /// Some of those who refer to an artifact, at most a hundred.
+    pub fn referrers(&self, id: &ArtifactId) -> BTreeSet<Referrer> {
+        let Some(id) = short(id.as_str()) else { return BTreeSet::new() };
+        let referring = self.of.iter().filter(|(_, ids)| ids.contains(&id));
+        referring.map(|(referrer, _)| referrer.clone()).take(TOLD).collect()
+    }
+
+    /// Those that nothing refers to.
+    pub fn unused(&self, mut artifacts: Vec<Artifact>) -> Vec<Artifact> {
+        let referred: HashSet<u64> = self.of.values().flatten().copied().collect();
+        // What cannot be known stays.
+        artifacts.retain(|artifact| short(artifact.id.as_str()).is_some_and(|id| !referred.contains(&id)));
+        artifacts
+    }
+
+    fn add(&mut self, referrer: &Referrer, bytes: &[u8]) {
+        for id in ids_in(bytes).filter_map(short) {
+            self.of.entry(referrer.clone()).or_default().insert(id);
+        }
+    }
+}
 
 /// Histories and artifacts compared, in both directions.
 #[derive(Clone, Debug, Default)]
@@ -59,47 +93,64 @@ pub struct Audit {
 }
 
 impl Bus {
-    /// Who refers to these artifacts: at most a hundred for each.
+    /// Reads what was stored since `known` was last read; all of it, the first time.
     ///
     /// # Errors
-    /// When not everything could be read.
-    pub async fn references(&self, wanted: &[Artifact]) -> Result<References> {
-        let read = || self.try_references(wanted);
-        read.retry(log::patience()).when(|error| matches!(error, Error::Behind)).await
+    /// When not everything could be read. What was read until then is known.
+    pub async fn read_references(&self, known: &mut References) -> Result<()> {
+        let mut pauses = log::patience().build();
+        loop {
+            let read = self.try_references(known).await;
+            match pauses.next().filter(|_| matches!(read, Err(Error::Behind))) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return read,
+            }
+        }
     }
 
-    async fn try_references(&self, wanted: &[Artifact]) -> Result<References> {
-        let wanted: HashSet<&str> = wanted.iter().map(|artifact| artifact.id.as_str()).collect();
-        let mut found = References::new();
-        if wanted.is_empty() {
-            return Ok(found);
-        }
-        let mut referring = pin!(self.referring());
-        while let Some((referrer, message)) = referring.try_next().await? {
-            let mut add = |bytes: &[u8]| {
-                let ids = ids_in(bytes).filter(|id| wanted.contains(id));
-                for id in ids.filter_map(|id| ArtifactId::parse(id).ok()) {
-                    let referrers = found.entry(id).or_default();
-                    if referrers.len() < TOLD {
-                        referrers.insert(referrer.clone());
-                    }
-                }
-            };
-            add(&message.payload);
-            let Some(body) = body_of(message.headers.as_ref()) else { continue };
-            add(body.as_str().as_bytes());
-            // A task names nothing that the first message of its execution does not, and is removed before that one.
-            if subjects::is_task(&message.subject) {
-                continue;
-            }
-            match self.get_body(&body).await {
-                Ok(content) => add(&content),
-                // Its message was removed meanwhile, or it never can be read: then it names nothing.
-                Err(Error::NotFound) => {}
-                Err(error) => return Err(error),
+    async fn try_references(&self, known: &mut References) -> Result<()> {
+        // They are few and change: they are read anew. They come first: what one of them starts meanwhile is found in its history.
+        let mut schedules = pin!(self.sweep(streams::SCHEDULES, all(subjects::SCHEDULE_STATES)));
+        known.of.retain(|referrer, _| matches!(referrer, Referrer::Execution(_)));
+        while let Some(message) = schedules.try_next().await? {
+            if let Some(id) = subjects::schedule(&message.subject) {
+                known.add(&Referrer::Schedule(id), &message.payload);
             }
         }
-        Ok(found)
+        let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
+        if stream.cached_info().state.last_sequence < known.position {
+            // A store that lost its end, as in a power cut, gives those places to other messages.
+            known.position = 0;
+        }
+        let mut histories = pin!(self.sweep(streams::HISTORY, after(known.position)));
+        while let Some(message) = histories.try_next().await? {
+            self.add_message(known, &message).await?;
+            known.position = message.info().map_err(Error::Nats)?.stream_sequence;
+        }
+        Ok(())
+    }
+
+    async fn add_message(&self, known: &mut References, message: &Message) -> Result<()> {
+        let Some(referrer) = referrer(&message.subject) else { return Ok(()) };
+        let body = body_of(message.headers.as_ref());
+        if message.payload.is_empty() && body.is_none() {
+            // Its tombstone.
+            known.of.remove(&referrer);
+        }
+        known.add(&referrer, &message.payload);
+        let Some(body) = body else { return Ok(()) };
+        known.add(&referrer, body.as_str().as_bytes());
+        // A task names nothing that the first message of its execution does not, and is removed before that one.
+        if subjects::is_task(&message.subject) {
+            return Ok(());
+        }
+        match self.get_body(&body).await {
+            Ok(content) => known.add(&referrer, &content),
+            // Its message was removed meanwhile, or it never can be read: then it names nothing.
+            Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Compares histories and schedules with the artifacts that are stored. Writes that are under way may show as missing
@@ -119,9 +170,10 @@ impl Bus {
         let ids: BTreeSet<_> = stored.iter().map(|artifact| &artifact.id).collect();
         let missing = needed.iter().filter(|(id, _)| !ids.contains(id));
         let missing = missing.map(|(id, referrer)| (id.clone(), referrer.clone())).collect();
-        let old = older_than(stored.clone(), grace);
-        let references = self.references(&old).await?;
-        let left = old.into_iter().map(|artifact| artifact.id).filter(|id| !references.contains_key(id));
+        let mut references = References::default();
+        self.read_references(&mut references).await?;
+        let left =
+            references.unused(older_than(stored.clone(), grace)).into_iter().map(|artifact| artifact.id);
         Ok(Audit { stored: stored.len(), referred: needed.len(), missing, left: left.collect() })
     }
 
@@ -235,6 +287,12 @@ fn all(filter: &str) -> pull::Config {
     pull::Config { deliver_policy: DeliverPolicy::All, filter_subject, ..pull::Config::default() }
 }
 
+/// All messages after a position.
+fn after(position: u64) -> pull::Config {
+    let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: position + 1 };
+    pull::Config { deliver_policy, ..pull::Config::default() }
+}
+
 /// The last message of each subject that a filter leaves.
 pub(crate) fn last_of_each(filter: &str) -> pull::Config {
     pull::Config { deliver_policy: DeliverPolicy::LastPerSubject, ..all(filter) }
@@ -253,10 +311,16 @@ pub fn before(age: Duration) -> DateTime<Utc> {
     Utc::now().checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
-/// Whatever can be the id of an artifact: 64 hexadecimal digits, whatever stands around them.
+/// Whatever can be the id of an artifact: 64 hexadecimal digits, whatever comes after them; before them, what looks like more
+/// of them can be a field's tag and length and no more. So a long text of digits is not one id for each place in it.
 fn ids_in(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let runs = bytes.split(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    runs.flat_map(|run| run.windows(ID)).filter_map(|id| std::str::from_utf8(id).ok())
+    runs.flat_map(|run| run.windows(ID).take(1 + TAG)).filter_map(|id| std::str::from_utf8(id).ok())
+}
+
+/// The first 64 bits of an id.
+fn short(id: &str) -> Option<u64> {
+    u64::from_str_radix(id.get(..16)?, 16).ok()
 }
 
 #[cfg(test)]
@@ -272,5 +336,6 @@ mod tests {
         // A field's tag may look like a digit.
         assert_eq!(found.len(), 4, "{found:?}");
         assert_eq!(ids_in("F".repeat(ID).as_bytes()).count(), 0);
+        assert_eq!(ids_in("f".repeat(1_000_000).as_bytes()).count(), 1 + TAG);
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! Invariants:
 //! - A state is stored only over the revision that it was made from ([`Error::Conflict`]).
+//! - Every state that is stored is a wake, too, by the same write: whoever changes a schedule may die right after, and
+//!   somebody looks at it all the same.
 //! - The timers of different times stand side by side, so a coordinator that is late with an old one takes nothing
 //!   away; a wake too many finds nothing to do.
 
@@ -66,8 +68,8 @@ impl Bus {
         }
     }
 
-    /// Stores a state over the revision `after`, 0 for the first; gives the new revision. With `expiry` it vanishes
-    /// after that time.
+    /// Stores a state over the revision `after`, 0 for the first, which has one of the coordinators look at it; gives the new
+    /// revision. With `expiry` it vanishes after that time.
     ///
     /// # Errors
     /// [`Error::Conflict`] when the revision is another; it may be one of a repetition of this very write.

@@ -5,7 +5,7 @@
 //! dec.<execution>.task.<queue>    a stage is scheduled: the task itself       stream HISTORY
 //! dec.<execution>.h               the coordinators' other decisions           stream HISTORY
 //! timer.<execution>.<name>        schedules that fire into in.<execution>     stream HISTORY
-//! schedule.state.<schedule>       the schedule as it stands                   stream SCHEDULES
+//! schedule.state.<schedule>       the schedule as it stands; wakes, too       stream SCHEDULES
 //! schedule.wake.<schedule>        somebody is to look at it                   stream SCHEDULES
 //! schedule.timer.<schedule>.<n>   fires into schedule.wake.<schedule>         stream SCHEDULES
 //! sum.execution.<execution>       last summary                                stream SUMMARIES
@@ -40,7 +40,8 @@ pub const DECISIONS: &str = "dec.*.>";
 pub const TIMERS: &str = "timer.*.>";
 pub const SCHEDULES: &str = "schedule.>";
 pub const SCHEDULE_STATES: &str = "schedule.state.*";
-pub const SCHEDULE_WAKES: &str = "schedule.wake.*";
+/// States and wakes: whoever stores a state has somebody look at it by the same write.
+pub const SCHEDULE_WAKES: &str = "schedule.*.*";
 pub const SUMMARIES: &str = "sum.>";
 pub const CHECKPOINTS: &str = "checkpoint.*.*";
 pub const ENGINE_STATES: &str = "state.>";
@@ -163,6 +164,16 @@ mod tests {
             _ => (filter.clone(), filter.len() == subject.len()),
         };
         long_enough && filter.iter().zip(&subject).all(|(f, s)| *f == "*" || f == s)
+    }
+
+    #[test]
+    fn states_wake_and_timers_do_not() {
+        let id = ScheduleId::parse("nightly").unwrap();
+        for subject in [schedule_state(&id), schedule_wake(&id)] {
+            assert!(matches(SCHEDULE_WAKES, &subject), "{subject}");
+            assert_eq!(schedule(&subject), Some(id.clone()));
+        }
+        assert!(!matches(SCHEDULE_WAKES, &schedule_timer(&id, DateTime::UNIX_EPOCH)));
     }
 
     #[test]

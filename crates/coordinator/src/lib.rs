@@ -61,6 +61,10 @@ pub struct Options {
     /// stored them or named them in a request: at least as long as clients take from uploading to starting
     #[arg(long, env = "MAHAVISHNU_ARTIFACT_GRACE", default_value = "1day", value_parser = grace)]
     pub artifact_grace: Duration,
+    /// Largest artifact, in bytes: a document, an output, or the task and inputs of a stage. What is larger is refused, or fails
+    /// its stage. Workers have a limit of their own for outputs, of the same name
+    #[arg(long, env = "MAHAVISHNU_MAX_ARTIFACT_BYTES", default_value_t = 256 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub max_artifact_bytes: u64,
     /// How long checkpoints of stages are kept after the last was written and the stage has ended; those of a stage that
     /// has not ended stay, however long it waits for an approval
     #[arg(long, env = "MAHAVISHNU_CHECKPOINT_AGE", default_value = "30days", value_parser = humantime::parse_duration)]
@@ -134,6 +138,7 @@ pub async fn run(
         checkpoint_bytes: options.checkpoint_bytes,
         state_age: options.state_age,
         state_bytes: options.state_bytes,
+        max_artifact: options.max_artifact_bytes,
         ..mahavishnu_bus::Options::new(options.nats, "mahavishnu-coordinator")
     })
     .await

@@ -78,6 +78,8 @@ pub enum Mutation {
     WakeAckedFirst,
     /// Nobody is woken for the next slot.
     NextSlotNotWoken,
+    /// Whoever changes a schedule wakes somebody afterwards, and not by the same write.
+    ChangeAsleep,
     /// A cancellation by a schedule is in no trace.
     CancelTraceLost,
 }
@@ -126,6 +128,7 @@ impl Mutation {
         (Self::EndNotTold, &["S4"]),
         (Self::WakeAckedFirst, &["S4"]),
         (Self::NextSlotNotWoken, &["S4"]),
+        (Self::ChangeAsleep, &["S4"]),
         (Self::CancelTraceLost, &["I9"]),
     ];
 }

@@ -189,6 +189,7 @@ async fn prepare(
     let bus = async {
         let options = mahavishnu_bus::Options {
             credentials: options.nats_credentials,
+            max_artifact: options.max_artifact_bytes,
             ..mahavishnu_bus::Options::new(options.nats, id.as_str())
         };
         Bus::connect(options).await.context("NATS")

@@ -38,6 +38,9 @@ pub struct Options {
     /// in one process it is replaced once it holds more: what runs in it may end, within half as much again. Linux
     #[arg(long, env = "MAHAVISHNU_MEMORY_MIB", value_name = "MIB", default_value_t = 4096)]
     pub memory_mib: u64,
+    /// Largest output, in bytes; a larger one fails its attempt. An engine host sends at most 64 MiB
+    #[arg(long, env = "MAHAVISHNU_MAX_ARTIFACT_BYTES", value_name = "BYTES", default_value_t = 256 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub max_artifact_bytes: u64,
     /// The model of the engines: openai:NAME, anthropic:NAME, ollama:NAME, NAME@URL of any OpenAI-compatible API, or
     /// local, the default: a small one, started when a stage first needs it and shared by all workers of the machine. The
     /// key is read from MAHAVISHNU_MODEL_API_KEY; for a provider that only a stage names, from OPENAI_API_KEY or

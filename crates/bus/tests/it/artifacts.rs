@@ -1,7 +1,6 @@
 use bytes::Bytes;
 use mahavishnu_bus::Error;
-use mahavishnu_bus::artifacts::Upload;
-use mahavishnu_bus::references::Referrer;
+use mahavishnu_bus::references::{References, Referrer};
 use mahavishnu_core::id::ArtifactId;
 use mahavishnu_test_support::wait::in_time;
 
@@ -19,7 +18,7 @@ async fn the_same_content_is_stored_once_under_its_hash() {
     let hello = bus.put_artifact(Bytes::from_static(b"hello")).await.unwrap();
     assert_eq!(hello.as_str(), "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
     let before = stored(&nats).await;
-    let mut upload = Upload::new().unwrap();
+    let mut upload = bus.begin_upload().unwrap();
     upload.write(b"hel").await.unwrap();
     upload.write(b"").await.unwrap();
     upload.write(b"lo").await.unwrap();
@@ -100,6 +99,25 @@ async fn content_of_broken_uploads_is_removed_when_it_is_old() {
     assert_eq!(bus.get_artifact(&kept).await.unwrap(), "kept");
 }
 
+#[tokio::test]
+async fn what_is_larger_than_the_limit_is_refused() {
+    let nats = TestNats::start().await.unwrap();
+    let bus =
+        Bus::connect(Options { max_artifact: 1 << 20, ..Options::new(nats.url(), "test") }).await.unwrap();
+    bus.ensure(&[engine()]).await.unwrap();
+    let refused =
+        |error: Error| assert!(matches!(error, Error::TooLarge { limit } if limit == 1 << 20), "{error}");
+    refused(bus.put_artifact(vec![0; (1 << 20) + 1].into()).await.unwrap_err());
+    bus.put_artifact(vec![0; 1 << 20].into()).await.unwrap();
+    let mut upload = bus.begin_upload().unwrap();
+    upload.write(&[0; 1 << 19]).await.unwrap();
+    refused(upload.write(&[0; (1 << 19) + 1]).await.unwrap_err());
+    // A message whose body is one.
+    let large = completed(json!({"text": "x".repeat(1 << 20)}));
+    refused(bus.input(&execution("e1"), &large, &Trace::new()).await.unwrap_err());
+    assert_eq!(bus.artifacts().await.unwrap().len(), 1);
+}
+
 /// An execution with this document.
 fn documented(id: &ArtifactId, padding: usize) -> Fact {
     let Fact::Accepted(mut fact) = accepted() else { panic!("not accepted") };
@@ -122,17 +140,27 @@ async fn references_are_read_from_the_raw_histories() {
     bus.accept(&execution("e3"), &documented(&document, 0), &trace).await.unwrap();
     let all = bus.artifacts().await.unwrap();
     assert_eq!(all.len(), 4);
-    let by = async || {
-        let found = bus.references(&bus.artifacts().await.unwrap()).await.unwrap();
-        let names = |referrers: std::collections::BTreeSet<Referrer>| {
-            referrers.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        found.into_iter().map(|(id, referrers)| (id, names(referrers))).collect::<BTreeMap<_, _>>()
+    let mut known = References::default();
+    bus.read_references(&mut known).await.unwrap();
+    let by = |known: &References, id: &ArtifactId| {
+        known.referrers(id).iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let found = by().await;
-    assert_eq!(found[&document], ["execution e1", "execution e3"]);
-    assert_eq!(found[&inner], ["execution e2"]);
-    assert_eq!((found.len(), found.contains_key(&unused)), (3, false));
+    assert_eq!(by(&known, &document), ["execution e1", "execution e3"]);
+    assert_eq!(by(&known, &inner), ["execution e2"]);
+    let one = std::slice::from_ref(&unused);
+    let left = |known: &References| {
+        known.unused(all.clone()).into_iter().map(|artifact| artifact.id).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&known), one);
+    // What comes later is read alone.
+    bus.accept(&execution("e4"), &documented(&unused, 0), &trace).await.unwrap();
+    assert_eq!(left(&known), one);
+    bus.read_references(&mut known).await.unwrap();
+    assert_eq!((by(&known, &unused), left(&known).len()), (vec!["execution e4".to_owned()], 0));
+    assert_eq!(by(&known, &document), ["execution e1", "execution e3"]);
+    bus.remove(&execution("e4")).await.unwrap();
+    bus.read_references(&mut known).await.unwrap();
+    assert_eq!(left(&known), one, "an execution that is removed refers to nothing");
 
     let audit = async || bus.audit_artifacts(Duration::ZERO).await.unwrap();
     let (told, hour) = (audit().await, bus.audit_artifacts(Duration::from_secs(3600)).await.unwrap());
@@ -140,7 +168,9 @@ async fn references_are_read_from_the_raw_histories() {
     assert_eq!((told.left, hour.left.len()), (vec![unused.clone()], 0), "old enough, not old enough");
     bus.remove(&execution("e1")).await.unwrap();
     bus.remove(&execution("e2")).await.unwrap();
-    assert_eq!(by().await[&document], ["execution e3"]);
+    bus.read_references(&mut known).await.unwrap();
+    assert_eq!(by(&known, &document), ["execution e3"]);
+    assert_eq!((by(&known, &inner).len(), left(&known).len()), (0, 3));
     assert_eq!(audit().await.left.len(), 3, "the body, what it named, and the unused one");
     let stored = bus.artifacts().await.unwrap();
     let taken = stored.iter().find(|one| one.id == document).unwrap();

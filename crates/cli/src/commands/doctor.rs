@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mahavishnu_proto::v1::{GetInfoRequest, GetInfoResponse, Pool};
+use mahavishnu_proto::v1::{GetInfoRequest, GetInfoResponse, Pool, Retention};
 use mahavishnu_provision::doctor::{self, Check};
 use mahavishnu_provision::model;
 use mahavishnu_provision::nats::Durability;
@@ -16,6 +16,8 @@ use crate::failure;
 use crate::output::{self, Paint, json, words};
 use crate::system::engines;
 
+use super::explain::kept;
+
 /// Runs it.
 pub async fn run(context: &Context, args: Doctor) -> anyhow::Result<ExitCode> {
     let provision = context.provision(args.python)?;
@@ -24,16 +26,18 @@ pub async fn run(context: &Context, args: Doctor) -> anyhow::Result<ExitCode> {
     let mut checks = doctor::examine(&provision, &environments, Durability::default()).await;
     let (check, client) = system(context).await?;
     checks.push(check);
-    let pools = match client {
-        Some(client) => pools(&client).await?,
-        None => Vec::new(),
+    let info = match client {
+        Some(client) => info(&client).await?,
+        None => GetInfoResponse::default(),
     };
-    checks.extend(pools.iter().map(pool));
+    checks.extend(info.retention.iter().map(retention));
+    checks.extend(info.pools.iter().map(pool));
     let ok = checks.iter().all(|check| check.ok);
     if context.global.json {
-        let info = GetInfoResponse { pools, ..GetInfoResponse::default() };
-        let pools = json::message("GetInfoResponse", &info).get("pools").cloned().unwrap_or(json!([]));
-        output::line(json!({"ok": ok, "checks": checks, "pools": pools}));
+        let info = json::message("GetInfoResponse", &info);
+        let of = |key: &str, none| info.get(key).cloned().unwrap_or(none);
+        let (pools, retention) = (of("pools", json!([])), of("retention", json!(null)));
+        output::line(json!({"ok": ok, "checks": checks, "pools": pools, "retention": retention}));
     } else {
         output::lines(checks.iter().flat_map(|check| lines(check, Paint::stdout())));
     }
@@ -60,9 +64,14 @@ async fn system(context: &Context) -> anyhow::Result<(Check, Option<Client>)> {
     })
 }
 
-async fn pools(client: &Client) -> anyhow::Result<Vec<Pool>> {
+async fn info(client: &Client) -> anyhow::Result<GetInfoResponse> {
     let response = client.orchestrator().get_info(GetInfoRequest {}).await;
-    Ok(response.map_err(failure::at(&client.endpoint))?.into_inner().pools)
+    Ok(response.map_err(failure::at(&client.endpoint))?.into_inner())
+}
+
+/// How long the system keeps things.
+fn retention(retention: &Retention) -> Check {
+    Check { check: "retention".to_owned(), ok: true, detail: kept(retention).join("; "), advice: None }
 }
 
 /// Who takes the tasks of a pool.

@@ -36,7 +36,7 @@ pub async fn run(context: &Context, id: String) -> anyhow::Result<ExitCode> {
 }
 
 /// How long things are kept, in words.
-fn kept(retention: &Retention) -> Vec<String> {
+pub fn kept(retention: &Retention) -> Vec<String> {
     let long = |duration: Option<&Duration>| {
         let duration = duration.copied().and_then(|duration| std::time::Duration::try_from(duration).ok());
         duration.map(words::long)
@@ -81,6 +81,7 @@ pub async fn info(context: &Context) -> anyhow::Result<ExitCode> {
     output::line(format!("nats-server {}, {} of every stream", info.nats_version, info.replicas));
     output::line(format!("durability {level}: can lose {}", info.loss_budget));
     output::lines(info.retention.iter().flat_map(kept));
+    output::line(format!("an artifact, document or payload, has up to {} bytes", info.max_artifact_bytes));
     for pool in &info.pools {
         output::line(format!("workers of {}: {}", words::pool(pool), words::capacity(pool)));
     }

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use mahavishnu_bus::artifacts::{Artifact, Content, Upload};
-use mahavishnu_bus::references::{Referrer, before, older_than};
+use mahavishnu_bus::references::{References, Referrer, before, older_than};
 use mahavishnu_core::id::ArtifactId;
 use mahavishnu_core::violation::Violations;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::{App, Error, Page, Result};
@@ -19,7 +20,7 @@ use super::{App, Error, Page, Result};
 const SETTLED: Duration = Duration::from_secs(60);
 /// The shortest and the longest time between two looks.
 const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
-/// A look reads every history: it takes no more of the time than one part in so many.
+/// The first look reads every history, and each lists every artifact: they take no more of the time than one part in so many.
 const REST: u32 = 10;
 
 impl App {
@@ -28,7 +29,7 @@ impl App {
     /// # Errors
     /// When there is no room for a temporary file.
     pub fn begin_upload(&self) -> Result<Upload> {
-        Ok(Upload::new()?)
+        Ok(self.bus.begin_upload()?)
     }
 
     /// Stores what was uploaded; gives its id and size.
@@ -78,9 +79,9 @@ impl App {
     pub async fn artifact(&self, id: &str) -> Result<(Artifact, Vec<Referrer>)> {
         let mut all = self.bus.artifacts().await?;
         all.retain(|artifact| artifact.id.as_str() == id);
-        let references = self.bus.references(&all).await?;
         let artifact = all.pop().ok_or_else(|| missing(id))?;
-        Ok((artifact, references.into_values().flatten().collect()))
+        let referrers = self.references().await?.referrers(&artifact.id);
+        Ok((artifact, referrers.into_iter().collect()))
     }
 
     /// Removes an artifact that nothing refers to.
@@ -152,10 +153,18 @@ impl App {
         }
     }
 
-    async fn unused(&self, mut artifacts: Vec<Artifact>) -> Result<Vec<Artifact>> {
-        let references = self.bus.references(&artifacts).await?;
-        artifacts.retain(|artifact| !references.contains_key(&artifact.id));
-        Ok(artifacts)
+    async fn unused(&self, artifacts: Vec<Artifact>) -> Result<Vec<Artifact>> {
+        match artifacts.is_empty() {
+            true => Ok(artifacts),
+            false => Ok(self.references().await?.unused(artifacts)),
+        }
+    }
+
+    /// Who refers to what, by now.
+    async fn references(&self) -> Result<MutexGuard<'_, References>> {
+        let mut known = self.references.lock().await;
+        self.bus.read_references(&mut known).await?;
+        Ok(known)
     }
 
     fn settled(&self) -> Duration {

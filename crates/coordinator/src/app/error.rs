@@ -64,7 +64,9 @@ pub enum Error {
         last: u64,
     },
     /// More than the stated limit.
-    #[error("larger than the limit of {limit} bytes")]
+    #[error(
+        "larger than the limit of {limit} bytes; GetInfo tells that of artifacts, the coordinator's --max-artifact-bytes sets it"
+    )]
     TooLarge {
         /// The limit.
         limit: u64,

@@ -19,8 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mahavishnu_bus::Bus;
+use mahavishnu_bus::references::References;
 use mahavishnu_core::engine::Registry;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::Durability;
@@ -104,6 +105,8 @@ pub struct App {
     pub(crate) retention: Retention,
     /// Told when an execution is removed: what it referred to may be free.
     pub(crate) removed: Arc<Notify>,
+    /// Who refers to which artifact, as far as this process has read it.
+    pub(crate) references: Arc<Mutex<References>>,
     pub(crate) measurements: Measurements,
     /// Set when the process is to end: streams end, so that clients resume elsewhere.
     pub(crate) draining: CancellationToken,
@@ -122,7 +125,7 @@ impl App {
     ) -> Self {
         let scheduler = Scheduler::new(bus.clone(), histories.clone());
         let Terms { level, retention } = terms;
-        let removed = Arc::default();
+        let (removed, references) = (Arc::default(), Arc::default());
         Self {
             scheduler,
             bus,
@@ -132,6 +135,7 @@ impl App {
             level,
             retention,
             removed,
+            references,
             measurements,
             draining,
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use mahavishnu_bus::Trace;
-use mahavishnu_bus::artifacts;
 use mahavishnu_core::execution::{Accepted, Checkpoint, Fact, Forked};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_core::violation::{Reason, Violations};
@@ -95,7 +94,7 @@ impl App {
                 violations.push(
                     format!("documents[{name:?}]"),
                     Reason::UnknownReference,
-                    format!("no artifact {id}; upload it first (at most {} bytes)", artifacts::MAX_SIZE),
+                    format!("no artifact {id}; upload it first (at most {} bytes)", self.bus.max_artifact()),
                 );
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use mahavishnu_bus::log::InputDelivery;
 use mahavishnu_bus::{Bus, Error, Result, Trace};
-use mahavishnu_core::execution::{Advance, Fact, Step, Timer};
+use mahavishnu_core::execution::{Advance, Fact, Failure, Step, Timer};
 use mahavishnu_core::workflow::Stage;
 use mahavishnu_telemetry::context;
 use tokio::sync::Semaphore;
@@ -124,6 +124,11 @@ impl Driver {
             match history.with_folded(|folded| advance.next(&history.id, &folded.state)) {
                 Step::SetTimer { timer, at } => self.bus.set_timer(&history.id, &timer, at, &trace).await?,
                 Step::Store { fact, after } => match self.store(history, &fact, after, &trace).await {
+                    Err(Error::TooLarge { limit }) if matches!(fact, Fact::Scheduled(_)) => {
+                        self.give_up(history, &fact, limit, after, &trace).await?;
+                        // Whoever ended it, nothing else of the plan is to be done.
+                        advance.refused();
+                    }
                     Ok(position) => {
                         advance.stored(position);
                         if fact.is_terminal() {
@@ -143,6 +148,32 @@ impl Driver {
                 Step::Wait(wait) => history.folded(wait).await,
                 Step::Done => return Ok(()),
             }
+        }
+    }
+
+    /// Ends an execution whose next task is larger than anything that travels: no other try would be smaller.
+    async fn give_up(
+        &self,
+        history: &History,
+        fact: &Fact,
+        limit: u64,
+        after: u64,
+        trace: &Trace,
+    ) -> Result<()> {
+        let message = format!(
+            "the task with its inputs is larger than the {limit} bytes that an artifact may have; have an earlier stage put \
+             out less, or start coordinators and workers with a higher --max-artifact-bytes"
+        );
+        let error = Failure::terminal("INPUT_TOO_LARGE", message);
+        let failed = Fact::ExecutionFailed { stage: fact.stage().cloned(), error };
+        match self.bus.decide(&history.id, &failed, after, trace).await {
+            Ok(_) => {
+                self.bus.cancel_attempts(&history.id, "the execution has ended").await;
+                self.drop_timers(history).await;
+                Ok(())
+            }
+            Err(Error::Conflict) => self.pass_unreadable(history).await,
+            Err(error) => Err(error),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The loop over wakes, and what is done for one schedule.
 //!
 //! Invariant: a wake is acknowledged only after the state that followed from it is stored, all that the state asks to
-//! be started is accepted, and the timer for its next slot is set. Whoever dies before leaves the wake to the others.
+//! be started is accepted, and the timer for its next slot is set. Whoever dies before leaves the wake to the others. Every
+//! state is a wake itself; one that asks for nothing more is the last.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

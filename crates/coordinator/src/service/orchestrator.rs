@@ -96,6 +96,7 @@ impl OrchestratorService for Api {
             loss_budget: level.loss_budget().to_owned(),
             retention: Some(retention(self.app.retention)),
             pools: pools(&self.app),
+            max_artifact_bytes: self.app.bus.max_artifact(),
         }))
     }
 

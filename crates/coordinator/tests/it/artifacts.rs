@@ -22,6 +22,43 @@ async fn download(coordinator: &Coordinator, id: &str) -> Result<Vec<u8>, Status
 }
 
 #[tokio::test]
+async fn what_is_larger_than_an_artifact_may_be_is_refused_or_fails_its_execution() {
+    const LIMIT: u64 = 1 << 20;
+    let nats = TestNats::start().await.unwrap();
+    let coordinator =
+        Coordinator::with(&nats, nats.url(), |options| options.max_artifact_bytes = LIMIT).await;
+    let info = coordinator.orchestrator().get_info(v1::GetInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!(info.max_artifact_bytes, LIMIT);
+    let chunks = futures::stream::iter([vec![0; 1 << 19], vec![0; 1 << 19], vec![0; 1]]);
+    let chunks = chunks.map(|chunk| v1::UploadArtifactRequest { chunk });
+    let too_large = coordinator.artifacts().upload_artifact(chunks).await;
+    let status = refused(too_large, Code::InvalidArgument, "TOO_LARGE");
+    assert!(status.message().contains("--max-artifact-bytes"), "{status}");
+
+    // Each output may travel, both together may not; what runs beside them is stopped.
+    let worker = Worker::join(&nats).await;
+    let mut signals = worker.bus.cancelled_attempts().await.unwrap();
+    let id = coordinator
+        .begin(workflow([stage("a", &[]), stage("b", &[]), stage("c", &[]), stage("d", &["a", "b"])]))
+        .await;
+    for _ in 0..3 {
+        let delivery = worker.take().await;
+        if delivery.task.stage.as_str() != "c" {
+            worker.report(&delivery, Outcome::Completed(json!({"text": "x".repeat(700_000)}))).await;
+        }
+    }
+    let (stopped, signal) = in_time("the signal", signals.next()).await.unwrap().unwrap();
+    assert_eq!((stopped.as_str(), signal.stage_id.as_str()), (id.as_str(), ""), "all of it");
+    let events = coordinator.watch(&id, 0).await;
+    numbered(&events);
+    let execution = coordinator.get(&id).await;
+    assert_eq!(execution.state(), v1::execution::State::Failed);
+    let error = execution.error.unwrap();
+    assert_eq!(error.reason, "INPUT_TOO_LARGE", "{error:?}");
+    assert!(error.message.contains("1048576 bytes"), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_document_goes_up_down_and_into_the_task() {
     let (nats, coordinator) = start().await;
     let second = Coordinator::start(&nats).await;

@@ -43,6 +43,7 @@ impl Coordinator {
             .unwrap();
         let mut options = Options {
             artifact_grace: std::time::Duration::from_secs(3600),
+            max_artifact_bytes: 256 << 20,
             checkpoint_age: std::time::Duration::from_secs(3600),
             checkpoint_bytes: 1 << 26,
             state_age: std::time::Duration::from_secs(3600),

@@ -217,7 +217,11 @@ pub fn put(id: &ScheduleId, next: &State, revision: u64, store: &mut Store, env:
         return Reply::Silence;
     }
     let after = (!env.makes(Mutation::StateUnconditional)).then_some(revision);
-    match store.put(id, next.clone(), after) {
+    let stored = store.put(id, next.clone(), after, env.bus.now());
+    if env.makes(Mutation::ChangeAsleep) {
+        store.let_sleep(id);
+    }
+    match stored {
         _ if env.fault("answer lost", 30) => Reply::Silence,
         Ok(()) => Reply::Stored(0),
         Err(_) => Reply::Conflict,

@@ -87,10 +87,8 @@ impl World {
                 catch_up: CATCH_UPS[rng.usize(..3)],
                 window: Duration::from_secs(rng.u64(60..1_800)),
             };
-            // Already made: a person who makes one asks until it is woken.
-            let made = store.put(&id, State::new(definition, bus.now(), false, "ann"), Some(0));
+            let made = store.put(&id, State::new(definition, bus.now(), false, "ann"), Some(0), bus.now());
             assert!(made.is_ok());
-            store.wake(&id, bus.now());
         }
         let coordinators = (0..rng.usize(1..4)).map(|_| Coordinator::default()).collect();
         Self {
@@ -127,6 +125,9 @@ impl World {
         let env = &mut self.env;
         if env.fault("coordinator killed", 500) {
             self.coordinators[c].restart(env);
+            // Who asked it asks again, or does not care any more.
+            let patient = env.rng.bool();
+            self.calls.retain(|(with, _)| *with != c || patient);
             self.calls.iter_mut().filter(|(with, _)| *with == c).for_each(|(_, call)| call.ask_again());
         } else if env.fault("clock differs", 200) {
             self.coordinators[c].skew = TimeDelta::seconds(env.rng.i64(-90..90));

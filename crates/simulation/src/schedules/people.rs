@@ -1,5 +1,5 @@
 //! A person who triggers, pauses or resumes a schedule by way of a coordinator that may die at any point, and asks again
-//! under the same request id until there is an answer.
+//! under the same request id until there is an answer, or gives up.
 
 use mahavishnu_core::execution::Fact;
 use mahavishnu_core::id::{ExecutionId, ScheduleId};
@@ -9,6 +9,7 @@ use super::coordinator::{Coordinator, execution, put};
 use super::store::Store;
 use crate::check::Acknowledged;
 use crate::environment::{Environment, Reply};
+use crate::mutation::Mutation;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub enum What {
 enum Step {
     Read,
     Write(State, u64),
+    /// Only who makes a mistake wakes apart from what is stored.
     Wake(Option<Slot>),
     Wait(Slot),
     Answered,
@@ -62,14 +64,14 @@ impl Call {
                 let (state, revision) = store.get(&self.schedule)?;
                 let known = state.requests.iter().find(|known| known.id == self.request);
                 self.step = match known {
-                    Some(known) => Step::Wake(known.slot),
+                    Some(known) => stored(known.slot, env),
                     None => Step::Write(self.changed(&state, coordinator, env), revision),
                 };
             }
             Step::Write(next, revision) => {
                 if let Reply::Stored(_) = put(&self.schedule, &next, revision, store, env) {
                     let last = next.requests.back();
-                    self.step = Step::Wake(last.and_then(|request| request.slot));
+                    self.step = stored(last.and_then(|request| request.slot), env);
                 }
             }
             Step::Wake(slot) => {
@@ -78,7 +80,7 @@ impl Call {
                     return None;
                 }
                 store.wake(&self.schedule, env.bus.now());
-                self.step = slot.map_or(Step::Answered, Step::Wait);
+                self.step = waited_for(slot);
             }
             Step::Wait(slot) => {
                 let execution = execution(&self.schedule, &slot, env);
@@ -113,6 +115,16 @@ impl Call {
         next.requests.push_back(Request { id: self.request.clone(), digest: String::new(), slot, count: 0 });
         next
     }
+}
+
+/// The change is stored.
+fn stored(slot: Option<Slot>, env: &Environment) -> Step {
+    if env.makes(Mutation::ChangeAsleep) { Step::Wake(slot) } else { waited_for(slot) }
+}
+
+/// There is nothing to wait for but its execution.
+fn waited_for(slot: Option<Slot>) -> Step {
+    slot.map_or(Step::Answered, Step::Wait)
 }
 
 /// Ends an execution of a schedule, as coordinators and workers do elsewhere; whether it was still going on.

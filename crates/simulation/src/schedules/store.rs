@@ -1,6 +1,6 @@
-//! A model of what is stored of schedules: the last state of each, over which the next is stored on condition; wakes, of
-//! which a later one replaces an earlier; timers that become wakes. `tests/it/stored.rs` plays the same operations against a
-//! real `nats-server` and compares.
+//! A model of what is stored of schedules: the last state of each, over which the next is stored on condition, and which is a
+//! wake, too; wakes, of which a later one replaces an earlier; timers that become wakes. `tests/it/stored.rs` plays the same
+//! operations against a real `nats-server` and compares.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,16 +17,29 @@ pub struct Wake {
     pub schedule: ScheduleId,
     /// When the server stored it.
     pub time: DateTime<Utc>,
+    by: By,
     position: u64,
 }
+
+/// What wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum By {
+    /// A state that was stored.
+    State,
+    /// Somebody, or a timer.
+    Asked,
+}
+
+/// A wake, and until when somebody has it.
+type Pending = (Wake, Option<DateTime<Utc>>);
 
 /// Everything that is stored.
 #[derive(Debug)]
 pub struct Store {
     lease: TimeDelta,
     states: BTreeMap<ScheduleId, (State, u64)>,
-    /// The last wake of each, and until when somebody has it.
-    wakes: BTreeMap<ScheduleId, (Wake, Option<DateTime<Utc>>)>,
+    /// The last wake of each kind of each.
+    wakes: BTreeMap<(ScheduleId, By), Pending>,
     timers: BTreeSet<(DateTime<Utc>, ScheduleId)>,
     last: u64,
 }
@@ -47,22 +60,38 @@ impl Store {
         self.states.iter().map(|(id, (state, _))| (id, state))
     }
 
-    /// Stores a state over a revision, 0 for the first; over any without one.
-    pub fn put(&mut self, id: &ScheduleId, state: State, after: Option<u64>) -> Result<(), Conflict> {
-        let now = self.states.get(id).map_or(0, |(_, revision)| *revision);
-        if after.is_some_and(|after| after != now) {
+    /// Stores a state over a revision, 0 for the first; over any without one. It wakes by itself.
+    pub fn put(
+        &mut self,
+        id: &ScheduleId,
+        state: State,
+        after: Option<u64>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Conflict> {
+        let revision = self.states.get(id).map_or(0, |(_, revision)| *revision);
+        if after.is_some_and(|after| after != revision) {
             return Err(Conflict);
         }
-        self.last += 1;
-        self.states.insert(id.clone(), (state, self.last));
+        let revision = self.add(id, By::State, now);
+        self.states.insert(id.clone(), (state, revision));
         Ok(())
     }
 
     /// Has somebody look at it.
     pub fn wake(&mut self, id: &ScheduleId, now: DateTime<Utc>) {
+        self.add(id, By::Asked, now);
+    }
+
+    /// As if its state did not wake.
+    pub fn let_sleep(&mut self, id: &ScheduleId) {
+        self.wakes.remove(&(id.clone(), By::State));
+    }
+
+    fn add(&mut self, id: &ScheduleId, by: By, time: DateTime<Utc>) -> u64 {
         self.last += 1;
-        let wake = Wake { schedule: id.clone(), time: now, position: self.last };
-        self.wakes.insert(id.clone(), (wake, None));
+        let wake = Wake { schedule: id.clone(), time, by, position: self.last };
+        self.wakes.insert((id.clone(), by), (wake, None));
+        self.last
     }
 
     /// The same at a time.
@@ -93,8 +122,9 @@ impl Store {
 
     /// Takes a wake away, unless a later one is in its place.
     pub fn ack(&mut self, wake: &Wake) {
-        if self.wakes.get(&wake.schedule).is_some_and(|(now, _)| now.position == wake.position) {
-            self.wakes.remove(&wake.schedule);
+        let of = (wake.schedule.clone(), wake.by);
+        if self.wakes.get(&of).is_some_and(|(now, _)| now.position == wake.position) {
+            self.wakes.remove(&of);
         }
     }
 

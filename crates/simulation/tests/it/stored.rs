@@ -44,17 +44,23 @@ async fn schedules_are_stored_as_the_model_says() {
     // A state is stored over the revision that it was made from, and over no other.
     let put = |after| real.put_schedule(&id, b"{}".to_vec(), after, None);
     let revision = put(0).await.unwrap();
-    model.put(&id, state(now), Some(0)).unwrap();
+    model.put(&id, state(now), Some(0), now).unwrap();
     assert!(matches!(put(0).await, Err(Error::Conflict)));
-    assert!(model.put(&id, state(now), Some(0)).is_err());
+    assert!(model.put(&id, state(now), Some(0), now).is_err());
     let (_, of_model) = model.get(&id).unwrap();
-    assert!(put(revision).await.is_ok() && model.put(&id, state(now), Some(of_model)).is_ok());
+    assert!(put(revision).await.is_ok() && model.put(&id, state(now), Some(of_model), now).is_ok());
 
-    // Of two wakes the later one is left; it comes again until it is acknowledged, then never.
+    // A state wakes by itself, the last one of it once.
     let mut wakes = real.wakes().await.unwrap();
     let mut next = async |limit| -> Option<Wake> {
         tokio::time::timeout(limit, wakes.next()).await.ok().map(|wake| wake.unwrap().unwrap())
     };
+    let (of_real, of_model) = (next(SOON).await.unwrap(), model.pull(now).unwrap());
+    of_real.ack().await;
+    model.ack(&of_model);
+    assert!(model.is_idle());
+
+    // Of two wakes the later one is left; it comes again until it is acknowledged, then never.
     for _ in 0..2 {
         real.wake_schedule(&id).await.unwrap();
         model.wake(&id, now);

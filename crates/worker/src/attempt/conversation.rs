@@ -15,7 +15,7 @@ use mahavishnu_proto::worker;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::outcome::{died, lost, too_much_memory};
+use super::outcome::{died, lost, not_taken, too_much_memory};
 use super::prepare::Prepared;
 use super::stop::{Stop, until};
 use super::{Attempt, MAX_PROGRESS, Outcome, Signals};
@@ -43,7 +43,7 @@ impl Attempt<'_> {
     ) -> Outcome {
         let time_left = self.time_left();
         if let Err(error) = connection.write(&self.frame(prepared, time_left)).await {
-            return lost(&connection, &error.to_string());
+            return not_taken(&connection, &error);
         }
         let deadline = time_left.map(|left| Instant::now() + left);
         let (bus, execution) = (self.context.bus.clone(), self.delivery.execution.clone());

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mahavishnu_bus::tasks::{Delivery, MAX_DELIVERIES};
-use mahavishnu_bus::{Bus, Trace};
+use mahavishnu_bus::{Bus, Error, Trace};
 use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Paused, Progressed};
 use mahavishnu_core::id::{Queue, WorkerId};
 use mahavishnu_proto::{wire, worker};
@@ -36,6 +36,7 @@ use crate::host::Host;
 use crate::model::Models;
 use crate::secrets::Secrets;
 pub use outcome::Outcome;
+use outcome::too_large;
 
 /// An attempt that ends sooner is not shown as begun: who looks would not see it, and its result says when it began.
 const WORTH_SHOWING: Duration = Duration::from_millis(2);
@@ -133,7 +134,7 @@ impl Attempt<'_> {
             }
             Outcome::Failed(error) => {
                 tracing::info!(reason = error.reason, message = error.message, "attempt failed");
-                Fact::Failed(Failed { origin: self.origin(), error })
+                self.failed(error)
             }
             Outcome::Paused { questions, checkpoint } => {
                 let stored = match checkpoint {
@@ -142,21 +143,38 @@ impl Attempt<'_> {
                 };
                 match stored {
                     Ok(checkpoint) => Fact::Paused(Paused { origin: self.origin(), questions, checkpoint }),
-                    Err(error) => {
-                        let error =
-                            Failure::retryable("CHECKPOINT_UNAVAILABLE", format!("the checkpoint: {error}"));
-                        Fact::Failed(Failed { origin: self.origin(), error })
+                    Err(Error::TooLarge { limit }) => {
+                        self.failed(too_large("CHECKPOINT_TOO_LARGE", "the checkpoint", limit))
                     }
+                    Err(error) => self.failed(Failure::retryable(
+                        "CHECKPOINT_UNAVAILABLE",
+                        format!("the checkpoint: {error}"),
+                    )),
                 }
             }
         };
-        match self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await {
+        let stored = match self.store(&fact).await {
+            Err(Error::TooLarge { limit }) => {
+                tracing::info!(limit, "the output is too large");
+                self.store(&self.failed(too_large("OUTPUT_TOO_LARGE", "the output", limit))).await
+            }
+            stored => stored,
+        };
+        match stored {
             Ok(_) => self.delivery.ack().await,
             // Not acknowledged: the task comes again.
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the result is not stored")
             }
         }
+    }
+
+    async fn store(&self, fact: &Fact) -> mahavishnu_bus::Result<u64> {
+        self.context.bus.input(&self.delivery.execution, fact, &self.trace).await
+    }
+
+    fn failed(&self, error: Failure) -> Fact {
+        Fact::Failed(Failed { origin: self.origin(), error })
     }
 
     async fn outcome(&self, signals: &Signals) -> Outcome {
@@ -199,7 +217,7 @@ impl Attempt<'_> {
         self.context.secrets.redactor.string(&mut name);
         self.context.secrets.redactor.object(&mut data);
         let fact = Fact::Progressed(Progressed { origin: self.origin(), kind, name, data });
-        if let Err(error) = self.context.bus.input(&self.delivery.execution, &fact, &self.trace).await {
+        if let Err(error) = self.store(&fact).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "progress is not stored");
         }
     }

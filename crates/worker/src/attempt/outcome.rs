@@ -67,6 +67,26 @@ pub(super) fn lost(connection: &Connection, why: &str) -> Outcome {
     }
 }
 
+/// A failure of what is larger than an artifact may be: the same would come of another attempt.
+pub(super) fn too_large(reason: &str, what: &str, limit: u64) -> Failure {
+    let message = format!(
+        "{what} is larger than the {limit} bytes that an artifact may have; a worker started with a higher \
+         --max-artifact-bytes allows more"
+    );
+    Failure::terminal(reason, message)
+}
+
+/// A task that is too large for its host, or a host that does not take it.
+pub(super) fn not_taken(connection: &Connection, error: &std::io::Error) -> Outcome {
+    match error.kind() {
+        std::io::ErrorKind::InvalidInput => Outcome::Failed(Failure::terminal(
+            "INPUT_TOO_LARGE",
+            "the task with its inputs is larger than the 64 MiB that an engine host takes",
+        )),
+        _ => lost(connection, &error.to_string()),
+    }
+}
+
 /// In a process of all attempts nobody knows whose memory it was: each may be tried again.
 pub(super) fn too_much_memory(Exceeded { held, ceiling }: Exceeded, isolation: Isolation) -> Outcome {
     let [held, ceiling] = [held, ceiling].map(|bytes| bytes >> 20);

@@ -1,7 +1,7 @@
 //! Schedules as resources.
 //!
-//! Invariant: a change is stored over the revision that it was made from, together with its request id; it is answered
-//! only after a wake is stored, so that whoever dies then leaves nothing undone.
+//! Invariant: a change is stored over the revision that it was made from, together with its request id. What is stored wakes
+//! by itself, so that whoever dies right after leaves nothing undone.
 
 mod requests;
 mod spec;
@@ -62,7 +62,6 @@ impl App {
                     let state = read(&kept)?;
                     if !state.deleted {
                         if replayed(&state, &request)?.is_some() {
-                            self.bus.wake_schedule(&id).await?;
                             return Ok(Standing { id, revision: kept.revision, state });
                         }
                         return Err(Error::AlreadyExists {
@@ -81,10 +80,7 @@ impl App {
             let mut state = State::new(definition.clone(), Utc::now(), paused, &requester);
             state.requests.push_back(request.clone());
             match write(&self.bus, &id, &state, after).await {
-                Ok(_) => {
-                    self.bus.wake_schedule(&id).await?;
-                    return self.schedule(id.as_str()).await;
-                }
+                Ok(_) => return self.schedule(id.as_str()).await,
                 Err(mahavishnu_bus::Error::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -257,7 +253,7 @@ impl App {
         Ok((standing, answer.count, all.saturating_sub(answer.count)))
     }
 
-    /// Changes a schedule once, has a coordinator look at it, and looks itself, so that the answer shows what came of it.
+    /// Changes a schedule once, and looks at it, so that the answer shows what came of that.
     async fn change(
         &self,
         id: &str,
@@ -292,7 +288,6 @@ impl App {
                 Err(error) => return Err(error.into()),
             }
         };
-        self.bus.wake_schedule(&id).await?;
         self.scheduler.settle(&id, Utc::now()).await?;
         Ok((self.standing(id).await?, answer))
     }
