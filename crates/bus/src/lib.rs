@@ -18,6 +18,7 @@
 mod envelope;
 mod error;
 mod history;
+mod publish;
 mod streams;
 mod subjects;
 
