@@ -3,8 +3,9 @@
 //!
 //! Invariant: who reads gets what was written, whether it travelled in the message or as an artifact.
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::{HeaderMap, HeaderName};
+use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use mahavishnu_core::execution::{Fact, Record};
@@ -12,7 +13,7 @@ use mahavishnu_core::id::{ArtifactId, ExecutionId};
 use mahavishnu_proto::{wire, worker};
 use prost::Message as _;
 
-use crate::log::Stored;
+use crate::log::{MAX_WAIT, Stored};
 use crate::{Bus, Error, Result, Trace, subjects};
 
 /// A larger body travels as an artifact. Half of the server's default `max_payload`, so that headers and
@@ -20,7 +21,10 @@ use crate::{Bus, Error, Result, Trace, subjects};
 const CLAIM_CHECK: usize = 512 * 1024;
 
 /// Header with the artifact that holds the body.
-const BODY: &str = "Mahavishnu-Body";
+static BODY: HeaderName = HeaderName::from_static("Mahavishnu-Body");
+/// The headers of a trace.
+static TRACE: [HeaderName; 2] =
+    [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// A message on its way: subject, headers, body.
 pub struct Envelope {
@@ -54,8 +58,9 @@ impl Bus {
         }
         let mut body = Bytes::from(body);
         if body.len() > CLAIM_CHECK {
-            let artifact = self.put_artifact(body).await?;
-            headers.insert(BODY, artifact.as_str());
+            // Rare, and large as a future: who waits for a message is not to carry it.
+            let artifact = Box::pin(self.put_artifact(body)).await?;
+            headers.insert(BODY.clone(), artifact.as_str());
             body = Bytes::new();
         }
         Ok(Envelope { subject, headers, body })
@@ -71,10 +76,10 @@ impl Bus {
         time: DateTime<Utc>,
     ) -> Result<Stored> {
         let execution = subjects::execution(subject).ok_or(wire::Error::Missing("execution"))?;
-        let body = match headers.and_then(|headers| headers.get(BODY)) {
+        let body = match headers.and_then(|headers| headers.get(BODY.clone())) {
             Some(artifact) => {
                 let artifact = ArtifactId::parse(artifact.as_str()).map_err(wire::Error::Id)?;
-                self.get_body(&artifact).await.map_err(|error| match error {
+                Box::pin(self.get_body(&artifact)).await.map_err(|error| match error {
                     Error::NotFound => wire::Error::Missing("the artifact with the body").into(),
                     error => error,
                 })?
@@ -90,11 +95,32 @@ impl Bus {
         };
         Ok(Stored { execution, record: Record { position, time, fact }, trace: trace(headers) })
     }
+
+    /// The same, and waits for a body that cannot be fetched now: it is not unreadable, and who passed over it would number
+    /// the records in its own way.
+    pub(crate) async fn unwrap_whole(
+        &self,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        body: Bytes,
+        position: u64,
+        time: DateTime<Utc>,
+    ) -> Result<Stored> {
+        let read = || self.unwrap(subject, headers, body.clone(), position, time);
+        let passes = |error: &Error| !matches!(error, Error::Unreadable(_));
+        match read().await {
+            Err(error) if passes(&error) => {
+                let patience = ExponentialBuilder::default().without_max_times().with_max_delay(MAX_WAIT);
+                Box::pin(read.retry(patience.with_jitter()).when(passes)).await
+            }
+            read => read,
+        }
+    }
 }
 
 /// The artifact that holds the body of a message, if one does.
 pub(crate) fn body_of(headers: Option<&HeaderMap>) -> Option<ArtifactId> {
-    ArtifactId::parse(headers?.get(BODY)?.as_str()).ok()
+    ArtifactId::parse(headers?.get(BODY.clone())?.as_str()).ok()
 }
 
 fn decode<M: prost::Message + Default>(body: Bytes) -> Result<M, wire::Error> {
@@ -105,8 +131,8 @@ fn trace(headers: Option<&HeaderMap>) -> Trace {
     let Some(headers) = headers else {
         return Trace::new();
     };
-    ["traceparent", "tracestate"]
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), headers.get(name)?.as_str().to_owned())))
+    TRACE
+        .iter()
+        .filter_map(|name| Some((name.to_string(), headers.get(name.clone())?.as_str().to_owned())))
         .collect()
 }

@@ -20,6 +20,7 @@ mod direct;
 mod envelope;
 mod error;
 mod history;
+mod publish;
 mod streams;
 mod subjects;
 

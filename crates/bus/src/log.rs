@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull, push};
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::{Acker, PublishMessage};
+use async_nats::jetstream::message::Acker;
 use backon::{ExponentialBuilder, Retryable as _};
 use chrono::{DateTime, Utc};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -76,8 +75,8 @@ pub enum TailItem {
     Disturbed(Error),
 }
 
-/// Longest wait between two tries to fetch a body.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait between two tries.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(5);
 
 impl Bus {
     /// Stores the first record of an execution, if it has none.
@@ -164,16 +163,8 @@ impl Bus {
                     Ok(place) => place,
                     Err(error) => return Some(TailItem::Disturbed(error)),
                 };
-                let read = || {
-                    let body = message.payload.clone();
-                    bus.unwrap(&message.subject, message.headers.as_ref(), body, position, time)
-                };
-                // A body that cannot be fetched now is not unreadable: the tail waits for it, or this reader would
-                // number the records in its own way.
-                let patience = ExponentialBuilder::default().without_max_times().with_max_delay(MAX_WAIT);
-                let read =
-                    read.retry(patience.with_jitter()).when(|error| !matches!(error, Error::Unreadable(_)));
-                Some(match read.await {
+                let (headers, body) = (message.headers.as_ref(), message.payload.clone());
+                Some(match bus.unwrap_whole(&message.subject, headers, body, position, time).await {
                     Ok(stored) => TailItem::Record(stored),
                     Err(error) => TailItem::Unreadable {
                         execution: subjects::execution(&message.subject),
@@ -214,19 +205,6 @@ impl Bus {
         };
         open.retry(patience()).await
     }
-
-    pub(crate) async fn store(&self, subject: &str, message: PublishMessage) -> Result<u64> {
-        let publish = || async {
-            let ack = self.js.send_publish(subject.to_owned(), message.clone()).await?;
-            ack.await
-        };
-        let ack = publish.retry(patience()).when(is_transient).await;
-        match ack {
-            Ok(ack) => Ok(ack.sequence),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(Error::Conflict),
-            Err(error) => Err(Error::new(error)),
-        }
-    }
 }
 
 /// How long a write is tried again: some twenty seconds, longer than an election or a restart takes.
@@ -238,24 +216,6 @@ pub(crate) fn patience() -> ExponentialBuilder {
 pub(crate) fn place(message: &async_nats::jetstream::Message) -> Result<(u64, u32)> {
     let info = message.info().map_err(Error::Nats)?;
     Ok((info.stream_sequence, u32::try_from(info.delivered).unwrap_or(u32::MAX)))
-}
-
-/// Whether the same write may succeed a little later. `Other` holds "another write is in flight" (10164),
-/// which the client does not name, and passing server faults.
-fn is_transient(error: &PublishError) -> bool {
-    match error.kind() {
-        PublishErrorKind::StreamNotFound
-        | PublishErrorKind::TimedOut
-        | PublishErrorKind::BrokenPipe
-        | PublishErrorKind::MaxAckPending => true,
-        PublishErrorKind::Other => {
-            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-            ["10164", "10008", "10158", "10167"].iter().any(|code| cause.contains(code))
-        }
-        PublishErrorKind::WrongLastMessageId
-        | PublishErrorKind::WrongLastSequence
-        | PublishErrorKind::MaxPayloadExceeded => false,
-    }
 }
 
 pub(crate) fn time(time: impl Into<std::time::SystemTime>) -> DateTime<Utc> {

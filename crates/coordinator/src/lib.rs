@@ -21,6 +21,7 @@ use mahavishnu_core::engine::Registry;
 use mahavishnu_process::Threads;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::{App, Level, Retention, Terms};
 use crate::driver::{Driver, Histories};
@@ -175,21 +176,34 @@ pub async fn run(
     let retaining = retaining(app.clone());
 
     let heartbeats = workers.listen(&bus).await.context("heartbeats")?;
-    let listening = workers.run(heartbeats, &bus, &engines_known);
-    let serving = service::serve(app, listener, stop.clone());
-    let driving = driver.run(stop.clone());
-    let scheduling = scheduler.run(stop.clone());
+    let listening = workers.run(heartbeats, bus.clone(), engines_known);
+    let listening = part("heartbeats", async { Ok(listening.await?) });
+    let feeding = part("tail of the history", async { Ok(feeder.run().await?) });
+    let serving = part("gRPC", service::serve(app, listener, stop.clone()));
+    let stopping = stop.clone();
+    let driving = part("inputs", async { Ok(driver.run(stopping).await?) });
+    let stopping = stop.clone();
+    let scheduling = part("schedules", async { Ok(scheduler.run(stopping).await?) });
     tracing::info!(%address, durability = level.durability.as_str(), replicas = level.replicas, "coordinator ready");
     ready(address);
     // A part that ends takes the process with it: a coordinator that only looks alive helps nobody.
     let ended = tokio::select! {
-        result = feeder.run() => result.context("tail of the history"),
-        result = listening => result.context("heartbeats"),
+        result = feeding => result,
+        result = listening => result,
         () = retaining => Ok(()),
         result = drained(serving, driving, scheduling, stop) => result,
     };
     bus.close().await;
     ended
+}
+
+/// A part of the coordinator, as a task of its own: within one task each would be polled whenever any other has something to
+/// do. It ends when this is dropped.
+async fn part(
+    name: &'static str,
+    running: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> anyhow::Result<()> {
+    AbortOnDropHandle::new(tokio::spawn(running)).await.map_err(anyhow::Error::from).flatten().context(name)
 }
 
 /// Removes what is kept no longer, for ever.
@@ -223,15 +237,11 @@ fn grace(text: &str) -> Result<Duration, String> {
 /// Serves and drives until both have ended, or the drain takes too long after `stop`.
 async fn drained(
     serving: impl Future<Output = anyhow::Result<()>>,
-    driving: impl Future<Output = mahavishnu_bus::Result<()>>,
-    scheduling: impl Future<Output = mahavishnu_bus::Result<()>>,
+    driving: impl Future<Output = anyhow::Result<()>>,
+    scheduling: impl Future<Output = anyhow::Result<()>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let all = async {
-        let driving = async { driving.await.context("inputs") };
-        let scheduling = async { scheduling.await.context("schedules") };
-        tokio::try_join!(serving, driving, scheduling).map(drop)
-    };
+    let all = async { tokio::try_join!(serving, driving, scheduling).map(drop) };
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;

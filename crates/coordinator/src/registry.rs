@@ -48,8 +48,8 @@ impl Workers {
     pub async fn run(
         self,
         mut heartbeats: BoxStream<'static, Heartbeat>,
-        bus: &Bus,
-        registry: &Registry,
+        bus: Bus,
+        registry: Arc<Registry>,
     ) -> Result<()> {
         let mut made = HashSet::new();
         while let Some(heartbeat) = heartbeats.next().await {

@@ -99,7 +99,8 @@ impl Histories {
         }
         // The message may be unreadable, so no record has its position; the tail passes it all the same.
         self.passed(position).await;
-        self.get(id).await
+        // Rare, and large as a future: every input would carry it.
+        Box::pin(self.get(id)).await
     }
 
     async fn try_get(&self, id: &ExecutionId) -> Result<Arc<History>> {

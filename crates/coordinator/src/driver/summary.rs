@@ -18,9 +18,11 @@ const LAG: Duration = Duration::from_millis(50);
 /// Writes the summaries anew, if something that they show has changed.
 pub async fn put(bus: &Bus, history: &History) -> Result<()> {
     let is_due = || history.with_folded(|folded| folded.summary_due > folded.summary_put);
-    if !is_due() {
-        return Ok(());
-    }
+    // Every input carries this as a future; most have nothing to write.
+    if is_due() { Box::pin(write(bus, history, is_due)).await } else { Ok(()) }
+}
+
+async fn write(bus: &Bus, history: &History, is_due: impl Fn() -> bool) -> Result<()> {
     tokio::time::sleep(LAG).await;
     let _summing_up = history.summing_up.lock().await;
     if !is_due() {

@@ -119,23 +119,26 @@ fn engine(
     engines: &dyn Engines,
     violations: &mut Violations,
 ) -> Option<EngineName> {
-    let field = member(path, "type");
-    let names = engines.names();
+    let field = || member(path, "type");
     let Some(name) = &stage.engine else {
-        let message = format!("\"type\" is required: the engine, one of {}", names.join(", "));
-        violations.push(field, Reason::Required, message);
+        let message = format!("\"type\" is required: the engine, one of {}", engines.names().join(", "));
+        violations.push(field(), Reason::Required, message);
         return None;
     };
     if !engines.knows(name) {
         let hint = match engines.nearest(name) {
             Some(nearest) => format!("did you mean {nearest:?}?"),
-            None => suggestion(name, names.iter().map(String::as_str)),
+            None => suggestion(name, engines.names().iter().map(String::as_str)),
         };
-        violations.push(field, Reason::UnknownEngine, format!("there is no engine {}, {hint}", quoted(name)));
+        violations.push(
+            field(),
+            Reason::UnknownEngine,
+            format!("there is no engine {}, {hint}", quoted(name)),
+        );
         return None;
     }
     EngineName::parse(name)
-        .map_err(|error| violations.push(field, Reason::InvalidValue, error.to_string()))
+        .map_err(|error| violations.push(field(), Reason::InvalidValue, error.to_string()))
         .ok()
 }
 

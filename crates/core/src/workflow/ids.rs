@@ -13,21 +13,22 @@ pub(super) fn resolve(stages: &[StageDraft], violations: &mut Violations) -> Vec
     let mut taken: HashSet<String> = HashSet::new();
     for (n, stage) in stages.iter().enumerate() {
         let Some(id) = &stage.id else { continue };
-        let field = member(&item("stages", n), "id");
+        let field = || member(&item("stages", n), "id");
         if let Err(error) = StageId::parse(id) {
-            violations.push(field, Reason::InvalidValue, error.to_string());
+            violations.push(field(), Reason::InvalidValue, error.to_string());
         } else if !taken.insert(id.clone()) {
-            violations.push(field, Reason::Duplicate, format!("there are two stages {id:?}"));
+            violations.push(field(), Reason::Duplicate, format!("there are two stages {id:?}"));
         }
     }
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let mut ids = Vec::new();
     for stage in stages {
-        let base = stage.engine.as_deref().filter(|name| StageId::parse(&format!("{name}9999")).is_ok());
-        let base = base.unwrap_or("stage");
         ids.push(match &stage.id {
             Some(id) => id.clone(),
             None => {
+                let base =
+                    stage.engine.as_deref().filter(|name| StageId::parse(&format!("{name}9999")).is_ok());
+                let base = base.unwrap_or("stage");
                 let count = counts.entry(base).or_insert(0);
                 loop {
                     *count += 1;

@@ -138,7 +138,9 @@ impl Attempt<'_> {
             }
             Outcome::Paused { questions, checkpoint } => {
                 let stored = match checkpoint {
-                    Some(checkpoint) => self.context.bus.put_artifact(checkpoint.into()).await.map(Some),
+                    Some(checkpoint) => {
+                        Box::pin(self.context.bus.put_artifact(checkpoint.into())).await.map(Some)
+                    }
                     None => Ok(None),
                 };
                 match stored {
@@ -194,8 +196,9 @@ impl Attempt<'_> {
                 Err(failure) => return Outcome::Failed(failure),
             };
             let Some(host) = &self.context.host else { return self.noop(&task, signals).await };
-            match self.prepare(host, task, secrets).await {
-                Ok((connection, staged)) => self.talk(connection, &staged, signals).await,
+            // Large as futures: an attempt that has no host is not to carry them.
+            match Box::pin(self.prepare(host, task, secrets)).await {
+                Ok((connection, staged)) => Box::pin(self.talk(connection, &staged, signals)).await,
                 Err(failure) => Outcome::Failed(failure),
             }
         };

@@ -12,7 +12,7 @@ use mahavishnu_provision::Environment;
 use mahavishnu_test_support::system::provision;
 use serde_json::{Value, json};
 
-use super::Bench;
+use super::{Bench, raw::Raw};
 use crate::client::{Client, chain, channel, of, once, workflow};
 use crate::report::Target;
 use crate::samples::Samples;
@@ -60,6 +60,8 @@ const ENGINES: [Engine; 4] = [
 
 /// Executions before those that count.
 const WARM: usize = 3;
+/// Raw publishes, beside each engine's executions.
+const PUBLISHES: usize = 200;
 /// Between executions, so that the next process is ready: it has been forked and has rehearsed.
 const READY: Duration = Duration::from_millis(150);
 
@@ -73,6 +75,7 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
         executions(&mut client, &chain(1), 200, Duration::ZERO).await?.p50()
     };
     bench.report.tell("engines", "no-op, execution of one stage, p50", noop, "ms");
+    let raw = Raw::open(&nats, bench.mode.replicas()).await?;
     for engine in &ENGINES {
         for (isolation, most) in [("shared", 1.5), ("process", 15.0)] {
             let worker = bench.parts.worker(&nats, engine.name, &["--isolation", isolation]).await?;
@@ -83,7 +86,14 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
             let called = direct.called.p50();
             let mut each =
                 async |pause| executions(&mut client, &one, engine.times, pause).await.context(engine.name);
+            let before = raw.stored().await?;
             let at_once = each(Duration::ZERO).await?.p50();
+            let stored = (raw.stored().await? - before) as f64 / (engine.times + WARM) as f64;
+            let mut publishes = Vec::new();
+            for _ in 0..PUBLISHES {
+                publishes.push(raw.publish().await?);
+            }
+            let publishes = stored * Samples::new(publishes).p50();
             let stage = if isolation == "process" { each(READY).await?.p50() } else { at_once };
 
             let name = |what: &str| format!("{}, {isolation}: {what}", engine.name);
@@ -109,6 +119,8 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
             let most = Some(Target::AtMost(most));
             report.add("engines", &name("beyond the direct call"), stage - called, "ms", most);
             report.tell("engines", &name("of that the engine host"), stage - called - noop, "ms");
+            report.tell("engines", &name("messages that JetStream stores for it"), stored, "");
+            report.tell("engines", &name("as many raw publishes, one after the other"), publishes, "ms");
         }
     }
     Ok(())

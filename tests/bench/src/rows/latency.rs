@@ -16,6 +16,9 @@ const EACH: usize = 25;
 /// Stages of the longer chain: what it takes more, by stage, is what a stage costs.
 const LONGER: usize = 23;
 
+/// Messages that three stages store one after the other: the workflow, each task and each result, the end.
+const WRITES: f64 = 8.0;
+
 /// The row.
 pub async fn measure(bench: &mut Bench) -> Result<()> {
     let nats = bench.nats.url();
@@ -28,8 +31,8 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     let mut raw = Raw::open(&nats, bench.mode.replicas()).await?;
 
     let (three, longer) = (chain(3), chain(LONGER));
-    let (mut ours, mut long, mut theirs, mut streams, mut delivers) =
-        (vec![], vec![], vec![], vec![], vec![]);
+    let (mut ours, mut long, mut theirs, mut streams, mut delivers, mut publishes) =
+        (vec![], vec![], vec![], vec![], vec![], vec![]);
     for turn in 0..=TURNS {
         let warm = turn > 0;
         for _ in 0..EACH {
@@ -44,6 +47,8 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
         for _ in 0..EACH {
             streams.extend(Some(once_bare(&mut floor, 0).await?).filter(|_| warm));
             delivers.extend(Some(raw.deliver().await?).filter(|_| warm));
+            publishes.extend(Some(raw.publish().await?).filter(|_| warm));
+            raw.take(1).await?;
         }
     }
     let whole = Samples::new(ours.iter().map(|took| took.whole));
@@ -53,6 +58,7 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     let bare_first = Samples::new(theirs.iter().map(|took| took.first));
     let stream = Samples::new(streams.iter().map(|took| took.first));
     let deliver = Samples::new(delivers);
+    let publish = Samples::new(publishes);
     let stage = (long.p50() - whole.p50()) / (LONGER - 3) as f64;
 
     let report = &mut bench.report;
@@ -70,6 +76,8 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     report.tell(row, "bare prototype, 3 stages, p99", bare.at(0.99), "ms");
     report.add(row, "ours / bare prototype, p50", whole.p50() / bare.p50(), "x", Some(Target::AtMost(1.3)));
     report.tell(row, "raw JetStream, publish until delivered, p50", deliver.p50(), "ms");
+    let writes = WRITES * publish.p50();
+    report.tell(row, "as many raw publishes as 3 stages make one after the other", writes, "ms");
     report.tell(row, "one stage more, p50", stage, "ms");
     let ratio = stage / (2.0 * deliver.p50());
     report.add(row, "one stage more / its two raw deliveries", ratio, "x", Some(Target::AtMost(1.5)));

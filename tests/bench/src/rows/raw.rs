@@ -60,14 +60,26 @@ impl Raw {
         Ok(took)
     }
 
-    async fn publish(&self) -> Result<Duration> {
+    /// How many messages were ever stored in other streams than this one.
+    pub async fn stored(&self) -> Result<u64> {
+        let mut streams = self.js.streams();
+        let mut stored = 0;
+        while let Some(stream) = streams.next().await {
+            let stream = stream?;
+            stored += if stream.config.name == STREAM { 0 } else { stream.state.last_sequence };
+        }
+        Ok(stored)
+    }
+
+    /// From the publish until its acknowledgement.
+    pub async fn publish(&self) -> Result<Duration> {
         let began = Instant::now();
         self.js.publish("raw.one", payload()).await?.await?;
         Ok(began.elapsed())
     }
 
     /// Messages a second of 64 publishers, which use these subjects by turns.
-    async fn publishers(&self, many: usize, subjects: &[String]) -> Result<f64> {
+    pub async fn publishers(&self, many: usize, subjects: &[String]) -> Result<f64> {
         let began = Instant::now();
         let sending = try_join_all((0..64).zip(subjects.iter().cycle()).map(async |(_, subject)| {
             for _ in 0..many / 64 {
@@ -96,7 +108,8 @@ impl Raw {
         Ok(subjects)
     }
 
-    async fn take(&mut self, count: usize) -> Result<()> {
+    /// Takes and acknowledges so many.
+    pub async fn take(&mut self, count: usize) -> Result<()> {
         for _ in 0..count {
             let message = self.messages.next().await.context("no message")??;
             message.ack().await.map_err(anyhow::Error::from_boxed)?;

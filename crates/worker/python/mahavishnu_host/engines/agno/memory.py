@@ -2,7 +2,7 @@
 
 A session is Agno's JSON files, in the engine's state, so that all workers know it. A run works on a copy of them in a
 directory, where one run of this machine is at a time; what a run elsewhere wrote meanwhile is merged, row by row. A run
-without a session has such a directory for as long as it lasts.
+without a session has its tables in memory.
 
 Invariants: a run that waits goes on from its checkpoint alone, on any machine; no run of a session is lost to another one.
 """
@@ -13,15 +13,11 @@ import asyncio
 import fcntl
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from agno.db.json import JsonDb
 
 from ...api import Approval, Decision, Link, Paused, State, StageError, Task
 from . import tables
@@ -34,16 +30,16 @@ _TURN = 0.1
 
 @dataclass
 class Memory:
-    """The files of one session."""
+    """The tables of one session."""
 
     session: str
-    directory: Path
+    tables: tables.Directory | tables.Rows
     remembers: bool
 
     def give(self, runnable: Any) -> None:
         """Lets an agent or team keep its runs here, unless it has a database of its own."""
         if getattr(runnable, "db", self) is None:
-            runnable.db = JsonDb(db_path=str(self.directory))
+            runnable.db = self.tables.database()
             if self.remembers:
                 runnable.add_history_to_context = True
                 runnable.num_history_runs = REMEMBERED
@@ -63,7 +59,7 @@ class Waiting:
 
     def restore(self, memory: Memory) -> None:
         """Puts back what is missing, as on another machine."""
-        tables.write(memory.directory, tables.merge(self.files, tables.read(memory.directory)))
+        memory.tables.write(tables.merge(self.files, memory.tables.read()))
 
 
 @asynccontextmanager
@@ -71,13 +67,7 @@ async def opened(task: Task, link: Link) -> AsyncIterator[Memory]:
     """The session that the task names, when nobody else is in it; or one for this run only."""
     name = task.task.get("session")
     if name is None:
-        directory = Path(tempfile.mkdtemp(prefix="mahavishnu-agno-"))
-        try:
-            yield Memory(f"{task.execution}:{task.stage}", directory, False)
-        except BaseException:  # this process may be killed after its last frame
-            shutil.rmtree(directory, ignore_errors=True)
-            raise
-        link.after(lambda: shutil.rmtree(directory, ignore_errors=True))
+        yield Memory(f"{task.execution}:{task.stage}", tables.Rows(), False)
         return
     if not isinstance(name, str) or not name.strip():
         raise StageError("TASK_INVALID", "session must be a name", field="session")
@@ -90,11 +80,12 @@ async def opened(task: Task, link: Link) -> AsyncIterator[Memory]:
                 break
             except BlockingIOError:
                 await asyncio.sleep(_TURN)
-        shared = _Shared(link, f"sessions/{name}", directory)
+        files = tables.Directory(directory)
+        shared = _Shared(link, f"sessions/{name}", files)
         await shared.fetch()
         try:
             try:
-                yield Memory(name, directory, True)
+                yield Memory(name, files, True)
             finally:
                 _strike(directory, task.secrets)
         except Exception:  # a pause too; a run that is cancelled leaves nothing
@@ -117,20 +108,20 @@ def _strike(directory: Path, secrets: Sequence[str]) -> None:
 class _Shared:
     """A session's files as all workers of the engine have them."""
 
-    def __init__(self, link: Link, key: str, directory: Path) -> None:
-        self._link, self._key, self._directory = link, key, directory
+    def __init__(self, link: Link, key: str, tables: tables.Directory) -> None:
+        self._link, self._key, self._tables = link, key, tables
         self._state = State()
 
     async def fetch(self) -> None:
         """Puts the files into the directory; what is there stays when nobody has any."""
         self._state = await self._link.read_state(self._key)
         if self._state.body is not None:
-            tables.write(self._directory, json.loads(self._state.body))
+            self._tables.write(json.loads(self._state.body))
 
     async def store(self) -> None:
         """Gives the files to all, with what others wrote meanwhile."""
         while True:
-            files = tables.newest(tables.read(self._directory))
+            files = tables.newest(self._tables.read())
             body = json.dumps(files).encode()
             if body == self._state.body:
                 return
@@ -142,7 +133,7 @@ class _Shared:
                     raise
             self._state = await self._link.read_state(self._key)
             if self._state.body is not None:
-                tables.write(self._directory, tables.merge(json.loads(self._state.body), files))
+                self._tables.write(tables.merge(json.loads(self._state.body), files))
 
 
 def pause(final: Any, memory: Memory, decided: dict[str, dict[str, Any]]) -> Paused:
@@ -160,7 +151,7 @@ def pause(final: Any, memory: Memory, decided: dict[str, dict[str, Any]]) -> Pau
         if requirement.needs_user_input:
             wanted = requirement.user_input_schema or []
             payload["values"] = {f.name: f.description or "" for f in wanted if f.value is None}
-        checkpoint = Waiting(final.run_id, tables.read(memory.directory), decided)
+        checkpoint = Waiting(final.run_id, memory.tables.read(), decided)
         question = Approval(requirement.id, f"{tool.tool_name}?", payload)
         return Paused([question], json.dumps(checkpoint.__dict__).encode())
     raise StageError("PAUSE_UNSUPPORTED", "the run waits without saying for what")
