@@ -12,11 +12,16 @@ import socket
 import sys
 import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 from . import system
 from .attempt import ABANDONED_GRACE, Host, serve
 from .framing import Decoder
 from .server import run_to_end
+
+#: Threads of the loop, made as they are needed. Nothing ends one whose attempt was stopped while it blocks, so there must be more
+#: than such code comes to hold: an event loop by itself has six on two cores, and stands still when they are gone.
+THREADS = 4_096
 
 
 class SharedServer:
@@ -26,6 +31,7 @@ class SharedServer:
         self._host = host
         self._connection = connection
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(THREADS, "attempt"))
         self._gone = asyncio.Event()
         self._attempts: set[asyncio.Task[None]] = set()
 

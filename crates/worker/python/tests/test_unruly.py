@@ -84,6 +84,15 @@ class Cancelled(Case):
                 if isolation == "shared":
                     running.server.close()  # a thread of it may still block
 
+    async def test_threads_that_never_end_take_no_room_from_other_attempts(self):
+        async with host("langgraph", "shared") as running:
+            for _ in range(33):  # more than the threads that an event loop has by itself
+                attempt = await self.begun(running, "langgraph", "unruly", "hang", "shared")
+                await self.stopped(running, attempt, "shared")
+            attempt = await running.run(task=TASKS["langgraph"]("unruly", self.place, "fine"), project=str(TESTS / "unruly"))
+            self.assertEqual(attempt.ended["t"], "done", attempt.ended)
+            running.server.close()
+
     async def test_agno(self):
         await self.all_ways("agno")
 
