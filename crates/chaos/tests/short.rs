@@ -12,6 +12,12 @@ async fn nothing_breaks_under_faults() {
     holds(Options { every: Duration::from_millis(800), ..SHORT }).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_disturbs_nothing() {
+    let calm = Options { clients: 8, duration: Duration::from_secs(30), rolling: true, ..SHORT };
+    holds(Options { every: Duration::from_millis(800), ..calm }).await;
+}
+
 const SHORT: Options = Options {
     seed: 1,
     duration: Duration::from_secs(45),
