@@ -109,7 +109,7 @@ fn an_output_larger_than_its_limit_fails_its_attempt_for_good() {
     test(async {
         let parts = Parts::new().await;
         let _worker = parts.worker_with("worker", &["--max-artifact-bytes", "1048576"]).await;
-        let workflow = "{stages: [{id: s, type: noop, task: {size: 2000000}, retry: {max_attempts: 3}}]}";
+        let workflow = "stages: [{id: s, type: noop, task: {size: 2000000}, retry: {max_attempts: 3}}]";
         let ran = parts.run(workflow).await;
         ran.ended_once("execution_failed");
         let failed: Vec<_> = ran.of("stage_failed").map(|event| &event["stage_failed"]["error"]).collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mahavishnu_chaos::{Options, run};
 use mahavishnu_test_support::system::programs;
+use tokio::sync::Mutex;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_breaks_under_faults() {
@@ -15,6 +16,12 @@ async fn nothing_breaks_under_faults() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_breaks_in_a_cluster() {
     holds(Options { cluster: true, every: Duration::from_millis(800), ..SHORT }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_disturbs_nothing() {
+    let calm = Options { clients: 8, duration: Duration::from_secs(30), rolling: true, ..SHORT };
+    holds(Options { every: Duration::from_millis(800), ..calm }).await;
 }
 
 const SHORT: Options = Options {
@@ -29,7 +36,11 @@ const SHORT: Options = Options {
     keep: None,
 };
 
+/// One run has the machine.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 async fn holds(options: Options) {
+    let _alone = ALONE.lock().await;
     let report = run(&options, programs().await.unwrap()).await.unwrap();
     println!("{report}");
     assert_eq!(report.failures(), Vec::<String>::new());

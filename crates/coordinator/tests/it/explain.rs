@@ -21,6 +21,10 @@ async fn explained(coordinator: &Coordinator, id: &str, reason: &str) -> v1::Sta
     found.unwrap_or_else(|error| panic!("{error}: no {reason} in {last}"))
 }
 
+fn evidence(stage: &v1::StageExplanation) -> Object {
+    structs::from_struct(stage.evidence.clone().unwrap())
+}
+
 #[tokio::test]
 async fn every_place_is_explained_with_the_command_that_moves_it() {
     let (nats, coordinator) = start().await;
@@ -31,24 +35,41 @@ async fn every_place_is_explained_with_the_command_that_moves_it() {
     let nobody = explained(&coordinator, &id, "NO_WORKER").await;
     assert_eq!((nobody.stage_id.as_str(), nobody.command.as_str()), ("a", "mahavishnu worker custom"));
     assert_eq!(nobody.sequence, 2, "{nobody:?}");
+    assert_eq!(nobody.sentence, "a waits for a worker of custom: none is connected");
+    assert_eq!(evidence(&nobody)["workers"], json!(0));
 
     let worker = Worker::join(&nats).await;
     let beating = worker.beat();
-    let queued = explained(&coordinator, &id, "QUEUED").await;
-    assert!(queued.sentence.contains("1 deep"), "{queued:?}");
+    let behind = coordinator.begin(workflow([stage("z", &[])])).await;
+    let queued = explained(&coordinator, &behind, "QUEUED").await;
+    let expected = "z waits in the queue of custom, 2 deep: 0 of 1 slots of 1 workers are busy";
+    assert_eq!((queued.sentence.as_str(), queued.command.as_str()), (expected, "mahavishnu worker custom"));
+    let (there, deep) = (&evidence(&queued)["workers"], &evidence(&queued)["queued"]);
+    assert_eq!((there, deep), (&json!(1), &json!(2)));
     let a = worker.take().await;
     worker.start(&a).await;
     let running = explained(&coordinator, &id, "RUNNING").await;
     assert!(running.sentence.starts_with("attempt 1 of a runs on w1 since "), "{running:?}");
     worker.report(&a, Outcome::Failed(Failure::retryable("PASSING", "the net is down"))).await;
     let again = explained(&coordinator, &id, "RETRY_PENDING").await;
-    assert!(again.sentence.contains("attempt 2 of 2, after PASSING: the net is down"), "{again:?}");
+    let (first, left) = again.sentence.split_once(" in ").unwrap();
+    let (left, rest) = left.split_once(" s, ").unwrap();
+    assert_eq!((first, rest), ("a is tried again", "attempt 2 of 2, after PASSING: the net is down"));
+    assert!(left.parse::<u32>().unwrap() <= 2, "{again:?}");
+    let at = evidence(&again)["retry_time"].as_str().unwrap().to_owned();
+    chrono::DateTime::parse_from_rfc3339(&at).unwrap();
 
+    let z = worker.take().await;
+    worker.report(&z, Outcome::Completed(json!({}))).await;
     let a = worker.take().await;
     worker.start(&a).await;
     drop(beating);
     let lost = explained(&coordinator, &id, "LEASE_LOST").await;
-    assert!(lost.sentence.starts_with("w1 had attempt 2 of a and gives no sign of life"), "{lost:?}");
+    let expected =
+        "w1 had attempt 2 of a and gives no sign of life, and no other worker of custom is connected";
+    assert_eq!((lost.sentence.as_str(), lost.command.as_str()), (expected, "mahavishnu worker custom"));
+    let (delivered, had) = (&evidence(&lost)["delivered"], &evidence(&lost)["worker_id"]);
+    assert_eq!((delivered, had), (&json!(true), &json!("w1")));
     worker.report(&a, Outcome::Paused(&["draft"])).await;
     let waits = explained(&coordinator, &id, "APPROVAL_PENDING").await;
     assert!(waits.command.contains(&format!("{id}.a.2.0.0 --approve")), "{waits:?}");
