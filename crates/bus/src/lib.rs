@@ -3,6 +3,7 @@
 //! | module | what goes over it |
 //! |---|---|
 //! | [`log`], `history` | the history of executions: inputs, decisions, tailing; reading one |
+//! | `publish` | every write, and what the server answers to it |
 //! | [`tasks`] | the task queues, one per engine |
 //! | [`timers`] | durable delays that fire into the inputs |
 //! | [`checkpoints`] | resumable engine state, fenced by attempt and delivery |

@@ -13,9 +13,6 @@ pub const SINGLE_CONF: &str = include_str!("../../../../deploy/nats/single.conf"
 pub const CLUSTER_CONF: &str = include_str!("../../../../deploy/nats/cluster.conf");
 
 const ANY_PORT: &str = "-1";
-/// How much the server's heap may grow, in per cent, before it is collected; Go's own 100 costs 10 to 20 % of all throughput,
-/// because collecting a heap of many small things also empties everybody's caches.
-const GARBAGE: (&str, &str) = ("GOGC", "400");
 
 /// Writes the files into the server's directory and gives the one to start with.
 pub(super) fn write(options: &Options) -> Result<PathBuf> {
@@ -37,10 +34,6 @@ pub(super) fn variables(options: &Options) -> Vec<(&'static str, String)> {
         ("NATS_PORTS_DIR", quoted(&options.ports_directory().to_string_lossy())),
         ("NATS_SYNC", options.durability.sync_interval().to_owned()),
     ];
-    // Who has set it knows better.
-    if std::env::var_os(GARBAGE.0).is_none() {
-        variables.push((GARBAGE.0, GARBAGE.1.to_owned()));
-    }
     if let Some(cluster) = &options.cluster {
         let routes: Vec<String> = cluster.routes.iter().map(|route| quoted(route)).collect();
         variables.push(("NATS_CLUSTER_LISTEN", quoted(&cluster.listen)));
