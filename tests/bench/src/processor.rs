@@ -1,4 +1,4 @@
-//! Processor time, from the kernel's accounts: who spends it.
+//! Processor time and context switches, from the kernel's accounts: who spends it, and how much it does at a time.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,12 @@ pub struct Meter {
     before: BTreeMap<&'static str, Used>,
 }
 
-/// Seconds.
+/// Seconds, and how often a thread went to sleep because there was nothing to do.
 #[derive(Clone, Copy, Debug, Default)]
 struct Used {
     whole: f64,
     kernel: f64,
+    sleeps: f64,
 }
 
 impl Meter {
@@ -35,8 +36,11 @@ impl Meter {
         for (name, after) in used(&self.processes)? {
             let before = self.before.get(name).copied().unwrap_or_default();
             let whole = after.whole - before.whole;
-            all = Used { whole: all.whole + whole, kernel: all.kernel + after.kernel - before.kernel };
+            let sleeps = after.sleeps - before.sleeps;
+            all.whole += whole;
+            all.kernel += after.kernel - before.kernel;
             report.tell(row, &format!("{what}, processor time: {name}"), whole / stages * 1e6, "us/stage");
+            report.tell(row, &format!("{what}, went to sleep: {name}"), sleeps / stages, "/stage");
         }
         report.tell(row, &format!("{what}, share of the kernel in it"), all.kernel / all.whole, "");
         Ok(())
@@ -53,7 +57,14 @@ fn used(processes: &[(&'static str, u32)]) -> Result<BTreeMap<&'static str, Used
         let mut seconds = || anyhow::Ok(ticks.next().context("stat")?.parse::<f64>()? / TICKS);
         let (user, kernel) = (seconds()?, seconds()?);
         let used = all.entry(*name).or_default();
-        *used = Used { whole: used.whole + user + kernel, kernel: used.kernel + kernel };
+        used.whole += user + kernel;
+        used.kernel += kernel;
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            // It may have ended meanwhile.
+            let status = std::fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+            let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            used.sleeps += sleeps.and_then(|sleeps| sleeps.trim().parse::<f64>().ok()).unwrap_or_default();
+        }
     }
     Ok(all)
 }
