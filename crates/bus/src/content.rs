@@ -9,6 +9,7 @@
 //!   and whoever passed over the message would number all that follows differently from everybody else.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use async_nats::jetstream::message::StreamMessage;
 use backon::{ExponentialBuilder, Retryable as _};
@@ -29,6 +30,12 @@ pub type Content = Box<dyn AsyncRead + Send + Unpin>;
 
 /// Pieces that are asked for at once; each has 128 KiB.
 const BATCH: u32 = 8;
+
+/// How long servers may take to agree that something is there: some five seconds. Even the leader may be behind: it may have
+/// been replaced and not know it yet.
+pub fn settling() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_min_delay(Duration::from_millis(20)).with_max_times(8)
+}
 
 impl Bus {
     /// Reads content into memory.
@@ -60,9 +67,7 @@ impl Bus {
     /// [`Error::NotFound`] when it is lost.
     pub(crate) async fn get_body(&self, id: &ArtifactId) -> Result<Bytes> {
         let get = || self.get_artifact(id);
-        // Some five seconds. Even the leader may be behind: it may have been replaced and not know it yet.
-        let patience = ExponentialBuilder::default().with_min_delay(std::time::Duration::from_millis(20));
-        get.retry(patience.with_max_times(8)).when(|error| matches!(error, Error::NotFound)).await
+        get.retry(settling()).when(|error| matches!(error, Error::NotFound)).await
     }
 
     /// What an artifact is, as the leader has it, and the message that says so; nothing when there is none.

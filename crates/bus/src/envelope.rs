@@ -13,12 +13,16 @@ use mahavishnu_core::id::{ArtifactId, ExecutionId};
 use mahavishnu_proto::{wire, worker};
 use prost::Message as _;
 
+use crate::content::settling;
 use crate::log::{MAX_WAIT, Stored};
 use crate::{Bus, Error, Result, Trace, subjects};
 
 /// A larger body travels as an artifact. Half of the server's default `max_payload`, so that headers and
 /// JetStream's own wrapping always fit.
 const CLAIM_CHECK: usize = 512 * 1024;
+
+/// What a message lacks whose body is not there.
+const LOST: &str = "the artifact with the body";
 
 /// Header with the artifact that holds the body.
 static BODY: HeaderName = HeaderName::from_static("Mahavishnu-Body");
@@ -66,7 +70,7 @@ impl Bus {
         Ok(Envelope { subject, headers, body })
     }
 
-    /// Reads a message of the history.
+    /// Reads a message of the history, for who looks at it again when its body is not there.
     pub(crate) async fn unwrap(
         &self,
         subject: &str,
@@ -79,8 +83,8 @@ impl Bus {
         let body = match headers.and_then(|headers| headers.get(BODY.clone())) {
             Some(artifact) => {
                 let artifact = ArtifactId::parse(artifact.as_str()).map_err(wire::Error::Id)?;
-                Box::pin(self.get_body(&artifact)).await.map_err(|error| match error {
-                    Error::NotFound => wire::Error::Missing("the artifact with the body").into(),
+                Box::pin(self.get_artifact(&artifact)).await.map_err(|error| match error {
+                    Error::NotFound => wire::Error::Missing(LOST).into(),
                     error => error,
                 })?
             }
@@ -96,9 +100,9 @@ impl Bus {
         Ok(Stored { execution, record: Record { position, time, fact }, trace: trace(headers) })
     }
 
-    /// The same, and waits for a body that cannot be fetched now: it is not unreadable, and who passed over it would number
-    /// the records in its own way.
-    pub(crate) async fn unwrap_whole(
+    /// The same, for who numbers the records, and would number them in its own way if it passed over one: a body is lost only
+    /// if it is not there for some time.
+    pub(crate) async fn unwrap_settled(
         &self,
         subject: &str,
         headers: Option<&HeaderMap>,
@@ -107,6 +111,24 @@ impl Bus {
         time: DateTime<Utc>,
     ) -> Result<Stored> {
         let read = || self.unwrap(subject, headers, body.clone(), position, time);
+        let is_lost =
+            |error: &Error| matches!(error, Error::Unreadable(wire::Error::Missing(what)) if *what == LOST);
+        match read().await {
+            Err(error) if is_lost(&error) => Box::pin(read.retry(settling()).when(is_lost)).await,
+            read => read,
+        }
+    }
+
+    /// The same, and waits for a body that cannot be fetched now.
+    pub(crate) async fn unwrap_whole(
+        &self,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        body: Bytes,
+        position: u64,
+        time: DateTime<Utc>,
+    ) -> Result<Stored> {
+        let read = || self.unwrap_settled(subject, headers, body.clone(), position, time);
         let passes = |error: &Error| !matches!(error, Error::Unreadable(_));
         match read().await {
             Err(error) if passes(&error) => {

@@ -112,7 +112,7 @@ impl Bus {
                 let (_, position, time) = place(&message)?;
                 next = position + 1;
                 let headers = message.headers.as_ref();
-                match self.unwrap(subject, headers, message.payload.clone(), position, time).await {
+                match self.unwrap_settled(subject, headers, message.payload.clone(), position, time).await {
                     Ok(stored) => records.push(stored),
                     // Every reader passes over it, so all number the records alike.
                     Err(Error::Unreadable(error)) => {

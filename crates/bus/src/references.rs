@@ -192,7 +192,7 @@ impl Bus {
             let info = message.info().map_err(Error::Nats)?;
             (info.stream_sequence, log::time(info.published))
         };
-        match self.unwrap(&message.subject, headers, message.payload.clone(), position, time).await {
+        match self.unwrap_settled(&message.subject, headers, message.payload.clone(), position, time).await {
             Ok(stored) => needed.extend(stored.record.fact.artifacts().into_iter().cloned()),
             // What it names is not known, or is missing already.
             Err(Error::Unreadable(_)) => {}
