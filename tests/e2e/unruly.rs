@@ -8,7 +8,8 @@
 //! | prints | in the worker's log | the same | the same | the same |
 //! | leaks | `MEMORY_EXCEEDED` | the same | the same | the same |
 //! | is killed | tried again from its beginning | where it stood | from its beginning | what had finished is not repeated |
-//! | holds the event loop of a `shared` host and is cancelled | the host is replaced within six seconds | the same | the same | the same |
+//! | holds the event loop of a `shared` host | interrupted within a second of a cancellation; the others beside it go on | the same | the same | the same |
+//! | and cannot be interrupted | the host is replaced within six seconds | the same | the same | the same |
 //! | makes a `shared` host outgrow its ceiling | | what runs ends in it, the next attempts are in another one | | |
 //! | leaks in a `shared` host | | `MEMORY_EXCEEDED`, and what ran beside it is tried again | | |
 //!
@@ -32,9 +33,9 @@ use crate::support::{SOON, START, test};
 
 /// The ceiling of an attempt's process, in MiB.
 const MEMORY: &str = "512";
-/// From the call to the end of a process that does not obey.
+/// From the call to the end of what does not obey.
 const LIMIT: Duration = Duration::from_secs(1);
-/// The same in `shared` isolation for what holds the event loop: as long as the worker waits for a loop that may only be busy.
+/// The same for what holds the event loop of a `shared` host and cannot be interrupted: the loop may only be busy.
 const SHARED_LIMIT: Duration = Duration::from_secs(6);
 
 /// An engine whose object misbehaves.
@@ -162,11 +163,11 @@ impl Bench<'_> {
         assert_eq!(first, self.engine.first, "{}: runs of what had finished", self.engine.name);
     }
 
-    /// Cancels what does not obey, once it runs; how long it takes from the call until its process is gone.
-    async fn cancelled(&self) -> Duration {
-        let pid = self.process("deaf").await;
+    /// Cancels what does not obey, once it runs; in which process, and how long it takes from the call until it has `stopped`.
+    async fn cancelled(&self, case: &str, stopped: impl Fn(&Self, Pid) -> bool) -> (Pid, Duration) {
+        let pid = self.process(case).await;
         let mut client = ExecutionServiceClient::connect(self.site.endpoint().to_owned()).await.unwrap();
-        let labels = [("case".to_owned(), format!("{}-deaf", self.engine.name))].into();
+        let labels = [("case".to_owned(), format!("{}-{case}", self.engine.name))].into();
         let filter =
             ExecutionFilter { states: vec![State::Running.into()], labels, ..ExecutionFilter::default() };
         let request = ListExecutionsRequest { filter: Some(filter), ..ListExecutionsRequest::default() };
@@ -178,22 +179,36 @@ impl Bench<'_> {
         let id = listed.await.unwrap().id;
         let began = Instant::now();
         client.cancel_execution(CancelExecutionRequest { id, reason: "enough".into() }).await.unwrap();
-        gone(pid).await;
-        began.elapsed()
+        eventually("it stops", SOON, || stopped(self, pid).then_some(())).await.unwrap();
+        (pid, began.elapsed())
     }
 
     /// Within a second of the request. With nothing else to do for the machine, or at a later try.
-    async fn does_not_obey(&self, object: &str, limit: Duration) {
-        let mut took = Vec::new();
+    async fn does_not_obey(
+        &self,
+        object: &str,
+        case: &str,
+        limit: Duration,
+        stopped: fn(&Self, Pid) -> bool,
+    ) -> Pid {
+        let (mut took, mut process) = (Vec::new(), None);
         while took.last().is_none_or(|last| *last >= limit) {
             assert!(took.len() < 5, "{}: cancelled after {took:?}", self.engine.name);
-            let run = self.site.run(self.workflow(object, "deaf", 1));
-            let (ran, elapsed) = tokio::join!(run, self.cancelled());
+            let run = self.site.run(self.workflow(object, case, 1));
+            let (ran, (pid, elapsed)) = tokio::join!(run, self.cancelled(case, stopped));
             ran.ended_once("execution_cancelled");
-            std::fs::remove_file(self.place.join("deaf")).unwrap();
+            std::fs::remove_file(self.place.join(case)).unwrap();
+            let _ = std::fs::remove_file(self.ended(case));
             took.push(elapsed);
+            process = Some(pid);
         }
         assert_eq!(self.result(&self.run("fine").await), "fine");
+        process.unwrap()
+    }
+
+    /// Where a case tells that it was interrupted.
+    fn ended(&self, case: &str) -> PathBuf {
+        self.place.join(case).with_extension("ended")
     }
 }
 
@@ -203,8 +218,11 @@ fn failure(ran: &Ran) -> &Value {
 }
 
 async fn gone(process: Pid) {
-    let gone = || test_kill_process(process).is_err().then_some(());
-    eventually("the process is gone", SOON, gone).await.unwrap();
+    eventually("the process is gone", SOON, || is_gone(process).then_some(())).await.unwrap();
+}
+
+fn is_gone(process: Pid) -> bool {
+    test_kill_process(process).is_err()
 }
 
 /// The objects of all engines.
@@ -235,13 +253,14 @@ fn unruly_code_harms_its_own_attempt_only() {
         });
         let workers: Vec<(Running, PathBuf, PathBuf)> = futures::future::join_all(every).await;
         for (engine, (_, place, log)) in ENGINES.iter().zip(&workers) {
-            Bench { site: &site, engine, place, log }.does_not_obey("unruly", LIMIT).await;
+            let bench = Bench { site: &site, engine, place, log };
+            bench.does_not_obey("unruly", "deaf", LIMIT, |_, process| is_gone(process)).await;
         }
     });
 }
 
 #[test]
-fn a_shared_host_whose_event_loop_is_held_is_replaced() {
+fn what_holds_the_event_loop_of_a_shared_host_is_interrupted_or_the_host_replaced() {
     test(async {
         let (project, places) = (project(), tempfile::tempdir().unwrap());
         let site = Site::new(&project).await;
@@ -255,7 +274,16 @@ fn a_shared_host_whose_event_loop_is_held_is_replaced() {
                 let arguments = ["--slots", "2", "--isolation", "shared", "--project", project];
                 let _worker = site.start(engine.name, kept, &log, &arguments, &[]).await;
                 let bench = Bench { site, engine, place: &place, log: &log };
-                bench.does_not_obey(engine.on_the_loop, SHARED_LIMIT).await;
+                let object = engine.on_the_loop;
+                let host =
+                    bench.does_not_obey(object, "deaf", LIMIT, |bench, _| bench.ended("deaf").exists()).await;
+                let after = bench.run("who").await;
+                assert_eq!(
+                    bench.result(&after),
+                    host.as_raw_nonzero().get(),
+                    "the host that was interrupted goes on"
+                );
+                bench.does_not_obey(object, "defiant", SHARED_LIMIT, |_, process| is_gone(process)).await;
             }
         });
         futures::future::join_all(every).await;

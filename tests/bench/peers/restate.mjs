@@ -13,6 +13,8 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+// Else the SDK tells of every call, on standard output, where the results go.
+process.env.RESTATE_LOGGING = "ERROR";
 const restate = await import("@restatedev/restate-sdk");
 
 const free = () =>

@@ -121,10 +121,10 @@ class Attempt:
     may name to models."""
 
     def __init__(
-        self, connection: Connection, pid: int, cel: dict[str, Callable[[Any], Any]], stages: dict[Any, Checkpoints],
+        self, connection: Connection, token: str, pid: int, cel: dict[str, Callable[[Any], Any]], stages: dict[Any, Checkpoints],
         states: States,
     ) -> None:
-        self.connection, self.pid, self.cel, self.stages, self.states = connection, pid, cel, stages, states
+        self.connection, self.token, self.pid, self.cel, self.stages, self.states = connection, token, pid, cel, stages, states
         self.models: dict[str, dict[str, Any]] = {}
         #: Awaited before a call is answered, and with it all that follow.
         self.hold: Callable[[dict[str, Any]], Awaitable[None]] | None = None
@@ -228,7 +228,7 @@ class Host:
         self.waiting[token] = asyncio.get_running_loop().create_future()
         await self.server.send({"t": "open", "token": token})
         connection, pid = await asyncio.wait_for(self.waiting[token], PATIENCE)
-        self.attempts.append(Attempt(connection, pid, cel or {}, self.stages, self.states))
+        self.attempts.append(Attempt(connection, token, pid, cel or {}, self.stages, self.states))
         return self.attempts[-1]
 
     async def run(

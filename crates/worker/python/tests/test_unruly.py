@@ -25,10 +25,10 @@ TASKS = {
     "llamaindex": lambda name, place, case: {"workflow": f"events.py:{name}", "input": {"place": place, "case": case}},
     "prefect": lambda name, place, case: {"flow": f"pipes.py:{name}", "parameters": {"place": place, "case": case}},
 }
-#: Engines that run a plain function in a thread: there a host in `shared` isolation goes on with its other attempts while it
-#: blocks. The rest call it on the event loop, and such a host is replaced by the worker.
-IN_A_THREAD = ("langgraph", "prefect")
-#: Between the worker's word and its kill, in seconds.
+#: The object of each engine whose second part is on the event loop; plain functions of the others are in a thread, and a host in
+#: `shared` isolation goes on with its other attempts while one blocks.
+ON_THE_LOOP = {"agno": "unruly", "langgraph": "stuck", "llamaindex": "unruly", "prefect": "stuck"}
+#: Between the worker's word and its kill or interruption, in seconds.
 GRACE = 0.5
 
 
@@ -47,7 +47,7 @@ class Cancelled(Case):
         return attempt
 
     async def stopped(self, running, attempt, isolation: str) -> tuple[str | None, float]:
-        """Stops it as the worker does; its last frame, and how long it took."""
+        """Stops it as the worker does; its last frame, and how long it took until the host is there for others."""
         began = time.monotonic()
         await attempt.connection.send({"t": "cancel", "reason": "test"})
         try:
@@ -58,16 +58,16 @@ class Cancelled(Case):
             if is_alive(attempt.pid):
                 os.killpg(attempt.pid, signal.SIGKILL)
             await running.exit_of(attempt)
+        elif last is None:
+            await running.server.send({"t": "interrupt", "token": attempt.token})
+            (await running.open()).connection.close()
         attempt.connection.close()
         return last, time.monotonic() - began
 
     async def all_ways(self, engine: str, **environment: str):
         for isolation in ("process", "shared"):
             async with host(engine, isolation, **environment) as running:
-                ways = [("sleepy", "asleep")]
-                if isolation == "process" or engine in IN_A_THREAD:
-                    ways.append(("unruly", "hang"))
-                for name, case in ways:
+                for name, case in (("sleepy", "asleep"), ("unruly", "hang"), (ON_THE_LOOP[engine], "deaf")):
                     with self.subTest(isolation=isolation, case=case):
                         took = []
                         # A busy machine may need more; then it is tried again.

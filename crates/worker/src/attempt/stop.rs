@@ -72,7 +72,7 @@ impl Attempt<'_> {
         };
         if !matches!(tokio::time::timeout(GRACE, obey).await, Ok(Ok(()))) {
             tracing::info!("the engine did not stop by itself; its process is ended");
-            connection.suspect();
+            connection.interrupt();
         }
         connection.kill();
     }

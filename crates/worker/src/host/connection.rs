@@ -13,14 +13,15 @@ use crate::memory::{self, Exceeded};
 /// A connection for one attempt. Dropping it cancels what still runs behind it.
 pub struct Connection {
     frames: Frames,
+    token: String,
     pid: i32,
     /// Keeps a host that gets no new attempts.
     live: Arc<Live>,
 }
 
 impl Connection {
-    pub(super) fn new((frames, pid): Greeted, live: Arc<Live>) -> Self {
-        Self { frames, pid, live }
+    pub(super) fn new(Greeted { frames, token, pid }: Greeted, live: Arc<Live>) -> Self {
+        Self { frames, token, pid, live }
     }
 
     /// The next frame; `None` when the other side is gone.
@@ -67,13 +68,13 @@ impl Connection {
     }
 
     /// The attempt did not end when it was told to. In `shared` isolation its code may hold the one event loop that all
-    /// attempts need: a host whose loop stands still is replaced.
-    pub fn suspect(&self) {
-        Arc::clone(&self.live).replace_if_stuck();
+    /// attempts need: it is interrupted there, and a host whose loop stands still all the same is replaced.
+    pub fn interrupt(&self) {
+        Arc::clone(&self.live).interrupt(self.token.clone());
     }
 
     /// Ends the attempt's process and everything that it started. In `shared` isolation the process serves
-    /// others too; there the closed connection says it, and [`Self::suspect`] looks after code that does not obey.
+    /// others too; there the closed connection says it, and [`Self::interrupt`] looks after code that does not obey.
     pub fn kill(&self) {
         if self.isolation() == Isolation::Process
             && let Some(group) = Pid::from_raw(self.pid)

@@ -136,6 +136,11 @@ pub enum ToHost<'a> {
         /// To be repeated in its `hello`.
         token: &'a str,
     },
+    /// Raise a cancellation where the attempt's code holds the event loop (`shared` only).
+    Interrupt {
+        /// Its connection's.
+        token: &'a str,
+    },
     /// The attempt.
     Task(Box<TaskFrame<'a>>),
     /// Answer to a call.

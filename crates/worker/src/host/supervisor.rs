@@ -52,7 +52,7 @@ pub struct Live {
     /// As it was started.
     pub bounds: Bounds,
     /// A host that is not to be opened any more ends when nobody holds this, so every connection does.
-    opens: mpsc::UnboundedSender<String>,
+    orders: mpsc::UnboundedSender<Order>,
     spare: Mutex<Option<oneshot::Receiver<Greeted>>>,
     signs: Signs,
 }
@@ -69,8 +69,28 @@ struct Signs {
     exceeded: watch::Sender<Option<Exceeded>>,
 }
 
-/// A new connection, and the process behind it.
-pub type Greeted = (Frames, i32);
+/// What a host is told on its server connection; by the token of a connection.
+enum Order {
+    Open(String),
+    Interrupt(String),
+}
+
+impl Order {
+    fn frame(&self) -> ToHost<'_> {
+        match self {
+            Self::Open(token) => ToHost::Open { token },
+            Self::Interrupt(token) => ToHost::Interrupt { token },
+        }
+    }
+}
+
+/// A new connection.
+pub struct Greeted {
+    pub frames: Frames,
+    pub token: String,
+    /// The process behind it.
+    pub pid: i32,
+}
 
 /// Attempt connections that were asked for and have not come, by token.
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Greeted>>>>;
@@ -85,7 +105,7 @@ impl Live {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
         match tokio::time::timeout(OPENING, wanted).await {
             Ok(Ok(greeted)) => Ok(Some(greeted)),
-            Ok(Err(_)) if self.opens.is_closed() => Ok(None),
+            Ok(Err(_)) if self.orders.is_closed() => Ok(None),
             Ok(Err(_)) => bail!("the attempt's process ended before the attempt began"),
             Err(_) => bail!("the engine host does not open an attempt within {OPENING:?}"),
         }
@@ -96,10 +116,12 @@ impl Live {
         self.signs.exceeded.subscribe()
     }
 
-    /// Asks a host in `shared` isolation for a connection, as any attempt would. If it gives none, it is ended, and with it the
-    /// attempts that could not go on either. Until then nobody is given a connection from before.
-    pub fn replace_if_stuck(self: Arc<Self>) {
+    /// Interrupts an attempt in `shared` isolation, and asks the host for a connection, as any attempt would. If it gives none, it
+    /// is ended, and with it the attempts that could not go on either. Until then nobody is given a connection from before.
+    pub fn interrupt(self: Arc<Self>, token: String) {
         if self.bounds.isolation == Isolation::Shared {
+            // A host that has ended has nothing to interrupt.
+            let _ = self.orders.send(Order::Interrupt(token));
             self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
             tokio::spawn(async move {
                 if tokio::time::timeout(STANDSTILL, self.request()).await.is_err() {
@@ -114,7 +136,7 @@ impl Live {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let (sender, receiver) = oneshot::channel();
         self.signs.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), sender);
-        if let Err(mpsc::error::SendError(token)) = self.opens.send(token) {
+        if self.orders.send(Order::Open(token.clone())).is_err() {
             self.signs.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
         }
         receiver
@@ -247,19 +269,19 @@ impl Supervisor {
             }
             other => bail!("unexpected first frame {other:?}"),
         };
-        let (opens, mut opened) = mpsc::unbounded_channel();
+        let (orders, mut ordered) = mpsc::unbounded_channel();
         self.state.send_replace(State::Ready(Arc::new(Live {
             versions,
             bounds: self.options.bounds,
-            opens,
+            orders,
             spare: Mutex::default(),
             signs: signs.clone(),
         })));
         loop {
             tokio::select! {
-                token = opened.recv() => {
-                    let Some(token) = token else { return Ok(()) };
-                    server.write(&ToHost::Open { token: &token }).await.context("server connection")?;
+                order = ordered.recv() => {
+                    let Some(order) = order else { return Ok(()) };
+                    server.write(&order.frame()).await.context("server connection")?;
                 }
                 accepted = listener.accept() => {
                     let (stream, _) = accepted.context("socket")?;
@@ -297,7 +319,7 @@ async fn greet(mut frames: Frames, waiting: Waiting) {
             let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
             if let Some(waiter) = waiter {
                 // Nobody waits any more: the connection closes, and the child ends.
-                let _ = waiter.send((frames, pid));
+                let _ = waiter.send(Greeted { frames, token, pid });
             }
         }
         other => tracing::warn!(?other, "unexpected first frame of an attempt"),

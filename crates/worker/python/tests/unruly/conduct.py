@@ -28,6 +28,7 @@ def second(place, case, tell=lambda event: None):
         "fine": lambda: "fine",
         "hang": lambda: _hang(place, case),
         "deaf": lambda: _hang(place, case),
+        "defiant": lambda: _defy(place, case),
         "held": lambda: _hang(place, case) if not Path(place, case).exists() else "passed",
         "who": os.getpid,
         "wait": lambda: _wait(place, case),
@@ -51,9 +52,22 @@ def _say(place, case):
 
 
 def _hang(place, case):
-    """Holds its thread; nothing in Python ends it."""
+    """Holds its thread. Only the main one can be interrupted."""
     _say(place, case)
-    threading.Event().wait()
+    try:
+        threading.Event().wait()
+    finally:
+        Path(place, f"{case}.ended").touch()
+
+
+def _defy(place, case):
+    """Nothing that is raised ends it."""
+    _say(place, case)
+    while True:
+        try:
+            threading.Event().wait()
+        except BaseException:  # noqa: BLE001
+            pass
 
 
 def _wait(place, case):
