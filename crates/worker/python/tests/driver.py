@@ -16,6 +16,7 @@ import struct
 import tempfile
 import unittest
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -256,8 +257,8 @@ class Host:
         """Makes it as new: its attempts are over, and what they kept is gone."""
         for attempt in self.attempts:
             attempt.connection.close()
-            if attempt.pid != self.hello["pid"] and is_alive(attempt.pid):
-                os.killpg(attempt.pid, signal.SIGKILL)
+            if attempt.pid != self.hello["pid"]:
+                kill(attempt.pid)
         self.attempts, self.stages, self.states = [], {}, States()
 
     async def end(self) -> None:
@@ -356,8 +357,15 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter when it ends while its file is read
         return False
+
+
+def kill(leader: int) -> None:
+    """Kills a process group, if its leader still runs."""
+    if is_alive(leader):
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 async def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> None:

@@ -7,14 +7,12 @@ The other faults are the worker's to bear: `tests/e2e/unruly.rs`, which uses the
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
 import tempfile
 import time
 from pathlib import Path
 
-from .driver import TESTS, is_alive, wait_for
+from .driver import TESTS, kill, wait_for
 from .pool import Case, host, tearDownModule  # noqa: F401
 from .prefect_server import Server
 
@@ -55,8 +53,7 @@ class Cancelled(Case):
         except (asyncio.TimeoutError, AssertionError):
             last = None
         if isolation == "process":
-            if is_alive(attempt.pid):
-                os.killpg(attempt.pid, signal.SIGKILL)
+            kill(attempt.pid)
             await running.exit_of(attempt)
         elif last is None:
             await running.server.send({"t": "interrupt", "token": attempt.token})
