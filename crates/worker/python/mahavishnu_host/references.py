@@ -52,6 +52,15 @@ def load(place: str, project: str, field: str) -> ModuleType:
     return module
 
 
+def forget(project: str) -> None:
+    """As if no file of the project had ever been imported."""
+    for known in [known for known in _loaded if known[1] == project]:
+        _, _, module = _loaded.pop(known)
+        sys.modules.pop(module.__name__, None)
+    root = Path(project).resolve()
+    sys.path[:] = [place for place in sys.path if not Path(place).is_relative_to(root)]
+
+
 def _known(place: str, project: str) -> ModuleType | None:
     """The module, if its path still leads to the file that was found to be inside, unchanged."""
     path, stamp, module = _loaded.get((place, project), (None, None, None))

@@ -10,7 +10,7 @@ import unittest
 from datetime import datetime, timezone
 from pathlib import Path
 
-from mahavishnu_host import failures, framing, references, summary
+from mahavishnu_host import failures, framing, references, rehearsal, summary
 from mahavishnu_host.api import Model, StageError, Task
 from mahavishnu_host.engines.prefect import s3
 
@@ -113,6 +113,32 @@ class References(unittest.TestCase):
         with self.assertRaises(StageError) as caught:
             self.resolve("json:dumps")
         self.assertEqual(caught.exception.reason, "REFERENCE_OUTSIDE")
+
+
+class Rehearsals(unittest.IsolatedAsyncioTestCase):
+    async def test_a_rehearsal_is_a_whole_stage_and_leaves_nothing_to_be_found(self):
+        """Also not a module of the same name as the user's own."""
+        with tempfile.TemporaryDirectory() as rehearsed, tempfile.TemporaryDirectory() as project:
+            for directory, value in ((rehearsed, "theirs"), (project, "own")):
+                Path(directory, "smallest.py").write_text(f"value = {value!r}\n")
+                os.utime(Path(directory, "smallest.py"), ns=(1, 1))
+            seen = []
+
+            async def run(task, link):
+                seen.append(references.resolve(task.task["graph"], task.project, "graph"))
+                self.assertEqual(await link.call("checkpoints_open", {}), {"entries": []})
+                saved = await link.call("checkpoints_save", {"body": "b"})
+                self.assertEqual(await link.call("checkpoints_read", saved), {"body": "b"})
+                await link.progress("message", "unheard")
+                raise StageError("ENDED", "as it may")
+
+            path = list(sys.path)
+            with self.assertRaises(StageError):
+                await rehearsal.perform(run, {"graph": "smallest.py:value"}, Path(rehearsed))
+            self.assertEqual((seen, sys.path), (["theirs"], path))
+            self.assertFalse(references.is_loaded("smallest.py:value", rehearsed))
+            self.assertEqual(references.resolve("smallest.py:value", project, "graph"), "own")
+            references.forget(project)
 
 
 class Failures(unittest.TestCase):

@@ -19,6 +19,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("AGNO_TELEMETRY", "false")
@@ -27,8 +28,8 @@ from agno.agent import Agent, RunOutput  # noqa: E402
 from agno.models.openai.like import OpenAILike  # noqa: E402
 from agno.run.team import TeamRunOutput  # noqa: E402
 from agno.team import Team, TeamMode  # noqa: E402
-from agno.workflow import Step, StepOutput, Workflow  # noqa: E402
 
+from ... import rehearsal  # noqa: E402
 from ...api import Link, Model, StageError, Task  # noqa: E402
 from ...references import resolve  # noqa: E402
 from ...summary import nearest, render_context, summarise  # noqa: E402
@@ -69,9 +70,8 @@ def prewarm() -> None:
 
 
 async def rehearse() -> None:
-    """Runs a step that asks nobody. A process that does so before its task comes has the memory and the threads."""
-    workflow = Workflow(name="warm", steps=[Step(name="warm", executor=lambda _given: StepOutput(content=""))], telemetry=False)
-    await workflow.arun("warm")
+    """Runs a step that asks nobody."""
+    await rehearsal.perform(run, {"agent": "smallest.py:workflow"}, Path(__file__).parent / "rehearsal")
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
@@ -22,6 +23,7 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command
 
+from ... import rehearsal
 from ...api import Approval, Decision, Link, Model, Paused, StageError, Task, Update
 from ...summary import nearest, summarise
 from . import context, graph as graphs, nodes, workflow as workflows
@@ -43,29 +45,11 @@ def prewarm() -> None:
 
 
 async def rehearse() -> None:
-    """Runs a small graph to its interrupt. A process that does so before its task comes has the memory and the threads."""
-
-    class Quiet(Link):
-        def __init__(self) -> None:
-            self.bodies: list[str] = []
-
-        async def progress(self, kind: str, name: str, data: Mapping[str, Any] | None = None) -> None: ...
-
-        async def delta(self, source: str, text: str) -> None: ...
-
-        async def call(self, method: str, params: Mapping[str, Any]) -> Any:
-            if method == "checkpoints_save":
-                self.bodies.append(params["body"])
-                return {"position": len(self.bodies)}
-            if method == "checkpoints_read":
-                return {"body": self.bodies[params["position"] - 1]}
-            return {"entries": []} if method == "checkpoints_open" else None
-
+    """Runs a small graph of each form, the declarative one to its interrupt."""
     spec: dict[str, Any] = {"nodes": [{"name": "warm", "kind": "set", "values": {"x": "1"}}, "approve"]}
-    try:
-        await run(Task("warm", "warm", 1, {"workflow": spec}), Quiet())
-    except Paused:
-        pass
+    for task in ({"workflow": spec}, {"graph": "smallest.py:graph"}):
+        with contextlib.suppress(Paused):
+            await rehearsal.perform(run, task, Path(__file__).parent / "rehearsal")
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import asyncio
 import os
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 # Before numpy and tokenizers are imported: a fork would leave their threads behind, and on a busy machine the
@@ -18,6 +19,7 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from ... import rehearsal  # noqa: E402
 from ...api import Link, StageError, Task  # noqa: E402
 
 NAME = "llamaindex"
@@ -29,7 +31,7 @@ def prewarm() -> None:
     import tqdm
     from llama_index.core.llms import ChatMessage  # noqa: F401
 
-    from . import needs, reference, rehearsal  # noqa: F401
+    from . import needs, reference  # noqa: F401
 
     tqdm.tqdm.monitor_interval = 0  # its thread would be in the way of forking
     for module in ("bs4", "docx", "pypdf", "llama_index.llms.openai_like"):
@@ -58,11 +60,8 @@ def _retrieve() -> None:
 
 
 async def rehearse() -> None:
-    """Runs a small workflow. A process that does so before its task comes has the memory and the threads."""
-    from . import rehearsal
-
-    await asyncio.to_thread(int)
-    await rehearsal.rehearse()
+    """Runs a small workflow."""
+    await rehearsal.perform(run, {"workflow": "smallest.py:workflow"}, Path(__file__).parent / "rehearsal")
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:

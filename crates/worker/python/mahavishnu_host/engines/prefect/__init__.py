@@ -12,8 +12,10 @@ import asyncio
 import atexit
 import gc
 import os
+from pathlib import Path
 from typing import Any
 
+from ... import references
 from ...api import Link, StageError, Task
 
 # Before Prefect is imported: nothing of what runs here is told to the vendor, and where no server is configured none
@@ -53,10 +55,15 @@ def prewarm() -> None:
 
 
 async def rehearse() -> None:
-    """Asks the server whether it is there. A process that does so before its task comes has the memory and the threads; a flow
-    would be one that people see."""
+    """Reads a flow and asks the server whether it is there. A run of the flow would be one that people see."""
     from . import client
 
+    project = str(Path(__file__).parent / "rehearsal")
+    try:
+        flow = await asyncio.to_thread(references.resolve, "smallest.py:smallest", project, "flow")
+        flow.validate_parameters({"n": 1})
+    finally:
+        references.forget(project)
     await asyncio.to_thread(client.rehearse)
 
 
