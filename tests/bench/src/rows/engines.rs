@@ -60,6 +60,8 @@ const ENGINES: [Engine; 4] = [
 
 /// Executions before those that count.
 const WARM: usize = 3;
+/// Stages of the chain that tells what one stage more takes.
+const CHAIN: u32 = 6;
 /// Raw publishes, beside each engine's executions.
 const PUBLISHES: usize = 200;
 /// Between executions, so that the next process is ready: it has been forked and has rehearsed.
@@ -84,17 +86,24 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
             let sidecar = worker.said.get("sidecar").and_then(Value::as_str).map(str::to_owned);
             let direct = directly(engine, sidecar).await?;
             let called = direct.called.p50();
-            let mut each =
-                async |pause| executions(&mut client, &one, engine.times, pause).await.context(engine.name);
+            let mut each = async |workflow, pause| {
+                executions(&mut client, workflow, engine.times, pause).await.context(engine.name)
+            };
             let before = raw.stored().await?;
-            let at_once = each(Duration::ZERO).await?.p50();
+            let at_once = each(&one, Duration::ZERO).await?.p50();
             let stored = (raw.stored().await? - before) as f64 / (engine.times + WARM) as f64;
             let mut publishes = Vec::new();
             for _ in 0..PUBLISHES {
                 publishes.push(raw.publish().await?);
             }
             let publishes = stored * Samples::new(publishes).p50();
-            let stage = if isolation == "process" { each(READY).await?.p50() } else { at_once };
+            let stage = if isolation == "process" { each(&one, READY).await?.p50() } else { at_once };
+            let more = if isolation == "shared" {
+                let chain = workflow((0..CHAIN).map(|_| of(engine.name, (engine.task)())));
+                Some((each(&chain, Duration::ZERO).await?.p50() - at_once) / f64::from(CHAIN - 1))
+            } else {
+                None
+            };
 
             let name = |what: &str| format!("{}, {isolation}: {what}", engine.name);
             let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
@@ -118,6 +127,10 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
             report.add("engines", &name("execution of one stage, p50"), stage, "ms", limit);
             let most = Some(Target::AtMost(most));
             report.add("engines", &name("beyond the direct call"), stage - called, "ms", most);
+            if let Some(more) = more {
+                let what = name("one stage more, beyond the direct call");
+                report.add("engines", &what, more - called, "ms", most);
+            }
             report.tell("engines", &name("of that the engine host"), stage - called - noop, "ms");
             report.tell("engines", &name("messages that JetStream stores for it"), stored, "");
             report.tell("engines", &name("as many raw publishes, one after the other"), publishes, "ms");
