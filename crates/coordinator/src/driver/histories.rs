@@ -20,9 +20,10 @@ use crate::measured::Measurements;
 
 /// An execution that nobody looks at and that does not move is dropped after this time.
 const QUIET: Duration = Duration::from_secs(20);
-/// The same, of one that has ended. Short: at full speed some hundreds end while one runs, and what is in memory then is what
-/// the processor's caches do not hold.
+/// The same, of one that has ended. Short: at full speed they are most of what is in memory, more than the processor's caches hold.
 const OVER: Duration = Duration::from_millis(50);
+/// Between looks for what is to be dropped. Each looks at all that is in memory, also at what rests there by the ten thousand.
+const SWEEP: Duration = Duration::from_millis(250);
 
 /// What is in memory, and what of the tail was offered to it.
 struct Memory {
@@ -204,7 +205,7 @@ impl Feeder {
     /// # Errors
     /// When the tail ends, which it does only with the connection.
     pub async fn run(mut self) -> Result<()> {
-        let mut sweep = tokio::time::interval(OVER / 2);
+        let mut sweep = tokio::time::interval(SWEEP);
         loop {
             let item = tokio::select! {
                 item = self.tail.items.next() => item,
