@@ -3,7 +3,7 @@
 //! Invariant: a [`History`] that [`Histories::get`] gives has folded everything that the tail had passed before the
 //! call, and follows what comes after it. A coordinator's memory holds what moves, not what ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,14 +20,17 @@ use crate::measured::Measurements;
 
 /// An execution that nobody looks at and that does not move is dropped after this time.
 const QUIET: Duration = Duration::from_secs(20);
-/// The same, of one that has ended. Short: at full speed they are most of what is in memory, more than the processor's caches hold.
-const OVER: Duration = Duration::from_millis(50);
-/// Between looks for what is to be dropped. Each looks at all that is in memory, also at what rests there by the ten thousand.
-const SWEEP: Duration = Duration::from_millis(250);
+/// Between looks for those. Each looks at all that is in memory, also at what rests there by the ten thousand.
+const SWEEP: Duration = Duration::from_secs(1);
+/// So many that have ended stay, those that ended last. Few: at full speed they would be most of what is in memory, more than
+/// the processor's caches hold.
+const KEPT: usize = 256;
 
 /// What is in memory, and what of the tail was offered to it.
 struct Memory {
     executions: HashMap<ExecutionId, Entry>,
+    /// Those of them that have ended, in that order.
+    ended: VecDeque<ExecutionId>,
     /// The position of the last message that was looked for here. Who loads an execution that the tail passes by meanwhile must
     /// read up to here; what comes later finds its entry.
     offered: u64,
@@ -66,7 +69,7 @@ impl Histories {
         measurements: Measurements,
     ) -> (Self, Feeder) {
         let (sender, position) = watch::channel(tail.start);
-        let memory = Memory { executions: HashMap::new(), offered: tail.start };
+        let memory = Memory { executions: HashMap::new(), ended: VecDeque::new(), offered: tail.start };
         let histories = Self { bus, memory: Arc::new(Mutex::new(memory)), position };
         (histories.clone(), Feeder { histories, tail, shown, position: sender, measurements })
     }
@@ -123,6 +126,9 @@ impl Histories {
                 let last = read.last().map_or(0, |stored| stored.record.position);
                 self.passed(last).await;
                 history.loaded(read);
+                if history.with_folded(|folded| folded.state.end.is_some()) {
+                    self.ended(id);
+                }
                 Ok(())
             })
             .await;
@@ -189,13 +195,28 @@ impl Histories {
         }
     }
 
+    /// An execution has ended, or one that has was loaded: those that ended long before it leave, unless somebody holds them.
+    fn ended(&self, id: &ExecutionId) {
+        let Memory { executions, ended, .. } = &mut *self.lock();
+        ended.push_back(id.clone());
+        while ended.len() > KEPT {
+            let Some(id) = ended.pop_front() else { return };
+            if executions.get(&id).is_some_and(Entry::is_held) {
+                ended.push_back(id);
+                return;
+            }
+            executions.remove(&id);
+        }
+    }
+
     fn drop_quiet(&self) {
-        self.lock().executions.retain(|_, entry| {
-            let quiet = entry.touched.elapsed();
-            Arc::strong_count(&entry.history) > 1
-                || quiet < OVER
-                || (quiet < QUIET && entry.history.with_folded(|folded| folded.state.end.is_none()))
-        });
+        self.lock().executions.retain(|_, entry| entry.is_held() || entry.touched.elapsed() < QUIET);
+    }
+}
+
+impl Entry {
+    fn is_held(&self) -> bool {
+        Arc::strong_count(&self.history) > 1
     }
 }
 
@@ -223,8 +244,12 @@ impl Feeder {
                 Some(TailItem::Record(stored)) => {
                     let position = stored.record.position;
                     let first = matches!(stored.record.fact, Fact::Accepted(_));
+                    let last = stored.record.fact.is_terminal();
                     if let Some(history) = self.histories.entry(&stored.execution, position, first) {
                         history.follow(stored);
+                        if last {
+                            self.histories.ended(&history.id);
+                        }
                         if let Some((engine, took)) = history.took(position) {
                             self.measurements.add(engine, took);
                         }
