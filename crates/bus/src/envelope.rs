@@ -46,14 +46,15 @@ impl Envelope {
 impl Bus {
     /// Wraps a fact for its subject; a body over the limit is stored as an artifact first.
     pub(crate) async fn wrap(&self, id: &ExecutionId, fact: &Fact, trace: &Trace) -> Result<Envelope> {
+        let partition = self.partition(id).await?;
         let (subject, body) = match wire::encode(id.as_str(), fact) {
-            wire::Message::Input(input) => (subjects::input(id), input.encode_to_vec()),
-            wire::Message::Decision(decision) => (subjects::decision(id), decision.encode_to_vec()),
+            wire::Message::Input(input) => (partition.input(id), input.encode_to_vec()),
+            wire::Message::Decision(decision) => (partition.decision(id), decision.encode_to_vec()),
             wire::Message::Task(task) => {
                 let Fact::Scheduled(scheduled) = fact else {
                     return Err(Error::NotFound);
                 };
-                (subjects::task(&scheduled.queue(), id), task.encode_to_vec())
+                (partition.task(&scheduled.queue(), id), task.encode_to_vec())
             }
         };
         let mut headers = HeaderMap::new();
@@ -92,7 +93,7 @@ impl Bus {
         };
         let fact = if subjects::is_task(subject) {
             Fact::Scheduled(wire::decode_task(decode::<worker::Task>(body)?)?)
-        } else if subject.starts_with("in.") {
+        } else if subjects::is_input(subject) {
             wire::decode_input(decode::<worker::Input>(body)?)?
         } else {
             wire::decode_decision(decode::<worker::Decision>(body)?)?

@@ -28,6 +28,17 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// The histories are shared by another number of streams.
+    #[error(
+        "{asked} partitions were asked for, but the store was made with {has}, which cannot be changed: leave --partitions out, or \
+         start with an empty store"
+    )]
+    Partitions {
+        /// Those that were asked for.
+        asked: u32,
+        /// Those that there are.
+        has: u32,
+    },
     /// More than an artifact may hold.
     #[error("larger than {limit} bytes")]
     TooLarge {

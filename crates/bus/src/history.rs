@@ -15,7 +15,8 @@ use mahavishnu_core::id::ExecutionId;
 
 use crate::direct::place;
 use crate::log::Stored;
-use crate::{Bus, Error, Result, streams, subjects};
+use crate::partition::Partition;
+use crate::{Bus, Error, Result};
 
 /// Messages of one subject that are asked for at once.
 const BATCH: u32 = 256;
@@ -41,7 +42,8 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn last_position(&self, id: &ExecutionId) -> Result<u64> {
-        Ok(self.last_of(&subjects::input(id)).await?.max(self.last_decision(id).await?))
+        let partition = self.partition(id).await?;
+        Ok(self.last_of(partition, &partition.input(id)).await?.max(self.last_decision(id).await?))
     }
 
     /// The position of the last message that decisions are conditional on, readable or not; 0 without one.
@@ -49,7 +51,8 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn last_decision(&self, id: &ExecutionId) -> Result<u64> {
-        self.last_of(&subjects::decided(id)).await
+        let partition = self.partition(id).await?;
+        self.last_of(partition, &partition.decided(id)).await
     }
 
     /// Whether there is such an execution.
@@ -57,19 +60,25 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn exists(&self, id: &ExecutionId) -> Result<bool> {
-        Ok(self.last_of(&subjects::input(id)).await? > 0)
+        let partition = self.partition(id).await?;
+        Ok(self.last_of(partition, &partition.input(id)).await? > 0)
     }
 
-    /// The position of the last record of any execution; 0 without one.
+    /// The position of the last record of any execution, in each partition; 0 without one.
     ///
     /// # Errors
     /// When NATS cannot be reached.
-    pub async fn last_record(&self) -> Result<u64> {
-        Ok(self.last_of(subjects::INPUTS).await?.max(self.last_of(subjects::DECISIONS).await?))
+    pub async fn last_records(&self) -> Result<Vec<u64>> {
+        let mut last = Vec::new();
+        for partition in Partition::all(self.partitions().await?) {
+            let inputs = self.last_of(partition, &partition.inputs()).await?;
+            last.push(inputs.max(self.last_of(partition, &partition.decisions()).await?));
+        }
+        Ok(last)
     }
 
-    async fn last_of(&self, subject: &str) -> Result<u64> {
-        match self.history_stream().await?.get_last_raw_message_by_subject(subject).await {
+    async fn last_of(&self, partition: Partition, subject: &str) -> Result<u64> {
+        match self.history_stream(partition).await?.get_last_raw_message_by_subject(subject).await {
             Ok(message) => Ok(message.sequence),
             Err(error) if is_not_found(&error) => Ok(0),
             Err(error) => Err(Error::new(error)),
@@ -77,8 +86,10 @@ impl Bus {
     }
 
     async fn try_history(&self, id: &ExecutionId, at_least: u64) -> Result<Vec<Stored>> {
-        let subjects = [subjects::input(id), subjects::decision(id), subjects::tasks(id)];
-        let last = self.direct(streams::HISTORY, serde_json::json!({"multi_last": subjects})).await?;
+        let partition = self.partition(id).await?;
+        let stream = partition.stream();
+        let subjects = [partition.input(id), partition.decision(id), partition.tasks(id)];
+        let last = self.direct(&stream, serde_json::json!({"multi_last": subjects})).await?;
         if last.messages.is_empty() {
             // Without a message there is no evidence either. The leader has the last word.
             return Err(if self.exists(id).await? { Error::Behind } else { Error::NotFound });
@@ -88,7 +99,7 @@ impl Bus {
         }
         let read = last.messages.iter().map(|last| async {
             let (subject, position, _) = place(last)?;
-            self.read_subject(subject, position).await
+            self.read_subject(&stream, subject, position).await
         });
         let mut all = futures::future::try_join_all(read).await?.concat();
         all.sort_unstable_by_key(|stored| stored.record.position);
@@ -99,12 +110,12 @@ impl Bus {
     }
 
     /// What a subject holds, from a server that holds it up to `last`.
-    async fn read_subject(&self, subject: &str, last: u64) -> Result<Vec<Stored>> {
+    async fn read_subject(&self, stream: &str, subject: &str, last: u64) -> Result<Vec<Stored>> {
         let mut records = Vec::new();
         let mut next = 1;
         while next <= last {
             let request = serde_json::json!({"seq": next, "next_by_subj": subject, "batch": BATCH});
-            let answer = self.direct(streams::HISTORY, request).await?;
+            let answer = self.direct(stream, request).await?;
             if answer.messages.is_empty() {
                 return Err(Error::Behind);
             }

@@ -3,8 +3,9 @@
 //! | module | what goes over it |
 //! |---|---|
 //! | [`log`], `history` | the history of executions: inputs, decisions, tailing; reading one |
+//! | [`partition`] | the streams that share the histories |
 //! | `publish` | every write, and what the server answers to it |
-//! | [`tasks`] | the task queues, one per engine |
+//! | [`tasks`], `slots` | the task queues, one per engine; how many tasks to ask of which partition |
 //! | [`timers`] | durable delays that fire into the inputs |
 //! | [`checkpoints`] | resumable engine state, fenced by attempt and delivery |
 //! | [`engine_state`] | what an engine keeps beyond its stages, shared by its workers |
@@ -22,6 +23,7 @@ mod envelope;
 mod error;
 mod history;
 mod publish;
+mod slots;
 mod streams;
 mod subjects;
 
@@ -30,6 +32,7 @@ pub mod checkpoints;
 pub mod engine_state;
 pub mod live;
 pub mod log;
+pub mod partition;
 pub mod references;
 mod retention;
 pub mod schedules;
@@ -58,6 +61,8 @@ pub struct Options {
     pub credentials: Option<std::path::PathBuf>,
     /// Copies of every stream; 1 on one node, 3 on a cluster.
     pub replicas: usize,
+    /// Streams that share the histories, for a store that is to be made; of one that is there, `None` takes what it has.
+    pub partitions: Option<u32>,
     /// How long a delivered task or input may stay without a sign of life before somebody else gets it.
     pub lease: Duration,
     /// How much room all checkpoints together have; the oldest make room for new ones.
@@ -79,6 +84,7 @@ impl Options {
             name: name.into(),
             credentials: None,
             replicas: 1,
+            partitions: None,
             lease: Duration::from_secs(5),
             checkpoint_bytes: 1 << 30,
             state_age: Duration::from_secs(90 * 24 * 60 * 60),
@@ -94,6 +100,8 @@ pub struct Bus {
     client: async_nats::Client,
     js: jetstream::Context,
     options: std::sync::Arc<Options>,
+    /// Learnt from the store; it never changes.
+    partitions: std::sync::Arc<tokio::sync::OnceCell<u32>>,
 }
 
 impl Bus {
@@ -121,7 +129,7 @@ impl Bus {
         let client = connect.connect(servers).await.map_err(Error::new)?;
         let mut js = jetstream::new(client.clone());
         js.set_timeout(Duration::from_secs(5));
-        Ok(Self { client, js, options: std::sync::Arc::new(options) })
+        Ok(Self { client, js, options: std::sync::Arc::new(options), partitions: std::sync::Arc::default() })
     }
 
     /// Whether the server can be reached now.

@@ -12,10 +12,11 @@ use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull, push};
 use async_nats::jetstream::message::Acker;
 use backon::{ExponentialBuilder, Retryable as _};
 use chrono::{DateTime, Utc};
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use mahavishnu_core::execution::{Fact, Record};
 use mahavishnu_core::id::ExecutionId;
 
+use crate::partition::Partition;
 use crate::{Bus, Error, Result, Trace, streams, subjects};
 
 /// A record of the history with the execution that it belongs to.
@@ -52,10 +53,10 @@ impl InputDelivery {
 
 /// Every record of every execution, in stream order, from some position on.
 pub struct Tail {
-    /// The position that the tail starts after.
-    pub start: u64,
-    /// What follows.
-    pub items: BoxStream<'static, TailItem>,
+    /// The positions that the tail starts after, of each partition.
+    pub start: Vec<u64>,
+    /// What follows. Between partitions there is no order.
+    pub items: BoxStream<'static, (Partition, TailItem)>,
 }
 
 /// What a tail gives.
@@ -105,31 +106,45 @@ impl Bus {
     /// acknowledgement was lost.
     pub async fn decide(&self, id: &ExecutionId, fact: &Fact, after: u64, trace: &Trace) -> Result<u64> {
         let envelope = self.wrap(id, fact, trace).await?;
+        let decided = self.partition(id).await?.decided(id);
         let message = envelope
             .publish()
             .expected_last_subject_sequence(after)
-            .header("Nats-Expected-Last-Subject-Sequence-Subject", subjects::decided(id));
+            .header("Nats-Expected-Last-Subject-Sequence-Subject", decided);
         self.store(&envelope.subject, message).await
     }
 
-    /// Follows the whole stream from now on. Reconnects and fills its gaps by itself.
+    /// Follows all histories from now on. Reconnects and fills its gaps by itself.
     ///
     /// # Errors
-    /// When the stream does not exist or cannot be reached.
+    /// When a stream does not exist or cannot be reached.
     pub async fn tail(&self) -> Result<Tail> {
-        let open = || async {
-            let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
-            self.tail_after(stream.cached_info().state.last_sequence).await
-        };
-        open.retry(patience()).await
+        let mut tails = Vec::new();
+        for partition in Partition::all(self.partitions().await?) {
+            let open = || async {
+                let stream = self.js.get_stream(partition.stream()).await.map_err(Error::new)?;
+                self.tail_after(partition, stream.cached_info().state.last_sequence).await
+            };
+            tails.push(open.retry(patience()).await?);
+        }
+        Ok(together(tails))
     }
 
-    /// Follows the whole stream from after a position on; 0 for everything that was ever stored.
+    /// Follows all histories from their beginning.
     ///
     /// # Errors
-    /// When the stream does not exist or cannot be reached.
-    pub async fn tail_after(&self, start: u64) -> Result<Tail> {
-        let stream = self.history_stream().await?;
+    /// When a stream does not exist or cannot be reached.
+    pub async fn tail_of_all(&self) -> Result<Tail> {
+        let mut tails = Vec::new();
+        for partition in Partition::all(self.partitions().await?) {
+            tails.push(self.tail_after(partition, 0).await?);
+        }
+        Ok(together(tails))
+    }
+
+    /// Follows a stream from after a position on; 0 for everything that was ever stored.
+    async fn tail_after(&self, partition: Partition, start: u64) -> Result<Tail> {
+        let stream = self.history_stream(partition).await?;
         let consumer = stream
             .create_consumer(push::OrderedConfig {
                 deliver_subject: self.client.new_inbox(),
@@ -161,20 +176,21 @@ impl Bus {
                 let (message, (position, time)) = match place {
                     Ok((message, _)) if again || subjects::is_timer(&message.subject) => return None,
                     Ok(place) => place,
-                    Err(error) => return Some(TailItem::Disturbed(error)),
+                    Err(error) => return Some((partition, TailItem::Disturbed(error))),
                 };
                 let (headers, body) = (message.headers.as_ref(), message.payload.clone());
-                Some(match bus.unwrap_whole(&message.subject, headers, body, position, time).await {
+                let item = match bus.unwrap_whole(&message.subject, headers, body, position, time).await {
                     Ok(stored) => TailItem::Record(stored),
                     Err(error) => TailItem::Unreadable {
                         execution: subjects::execution(&message.subject),
                         position,
                         error,
                     },
-                })
+                };
+                Some((partition, item))
             }
         });
-        Ok(Tail { start, items: items.boxed() })
+        Ok(Tail { start: vec![start], items: items.boxed() })
     }
 
     /// The inputs that the coordinators share: each goes to one of them, until it is acknowledged.
@@ -182,8 +198,11 @@ impl Bus {
     /// # Errors
     /// When the consumer does not exist or cannot be reached.
     pub async fn inputs(&self) -> Result<BoxStream<'static, Result<InputDelivery>>> {
-        let messages = self.shared(streams::HISTORY, 1_000).await?;
-        Ok(messages
+        let mut all = Vec::new();
+        for partition in Partition::all(self.partitions().await?) {
+            all.push(self.shared(&partition.stream(), 1_000).await?);
+        }
+        Ok(merged(all)
             .map(|message| {
                 let message = message.map_err(Error::new)?;
                 let (position, delivery) = place(&message)?;
@@ -204,6 +223,22 @@ impl Bus {
             messages.messages().await.map_err(Error::new)
         };
         open.retry(patience()).await
+    }
+}
+
+/// The tails of all partitions as one.
+fn together(tails: Vec<Tail>) -> Tail {
+    let (starts, items): (Vec<_>, Vec<_>) = tails.into_iter().map(|tail| (tail.start, tail.items)).unzip();
+    Tail { start: starts.concat(), items: merged(items) }
+}
+
+/// Streams as one, which costs nothing where there is one.
+fn merged<T: 'static>(
+    mut streams: Vec<impl Stream<Item = T> + Send + Unpin + 'static>,
+) -> BoxStream<'static, T> {
+    match streams.pop() {
+        Some(only) if streams.is_empty() => only.boxed(),
+        last => stream::select_all(streams.into_iter().chain(last)).boxed(),
     }
 }
 

@@ -19,12 +19,13 @@ use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use backon::BackoffBuilder as _;
 use chrono::{DateTime, Utc};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use mahavishnu_core::id::{ArtifactId, ExecutionId, ScheduleId};
 use mahavishnu_core::schedule::State;
 
 use crate::artifacts::Artifact;
 use crate::envelope::body_of;
+use crate::partition::Partition;
 use crate::{Bus, Error, Result, log, streams, subjects};
 
 /// Messages that are asked for at once; each may have half a megabyte.
@@ -51,8 +52,8 @@ pub enum Referrer {
 /// that shared them would keep each other.
 #[derive(Debug, Default)]
 pub struct References {
-    /// How far histories were read.
-    position: u64,
+    /// How far histories were read, in each partition.
+    positions: BTreeMap<Partition, u64>,
     of: HashMap<Referrer, BTreeSet<u64>>,
 }
 
@@ -117,15 +118,16 @@ impl Bus {
                 known.add(&Referrer::Schedule(id), &message.payload);
             }
         }
-        let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
-        if stream.cached_info().state.last_sequence < known.position {
+        for partition in Partition::all(self.partitions().await?) {
+            let stream = self.js.get_stream(partition.stream()).await.map_err(Error::new)?;
+            let position = known.positions.get(&partition).copied().unwrap_or_default();
             // A store that lost its end, as in a power cut, gives those places to other messages.
-            known.position = 0;
-        }
-        let mut histories = pin!(self.sweep(streams::HISTORY, after(known.position)));
-        while let Some(message) = histories.try_next().await? {
-            self.add_message(known, &message).await?;
-            known.position = message.info().map_err(Error::Nats)?.stream_sequence;
+            let position = if stream.cached_info().state.last_sequence < position { 0 } else { position };
+            let mut histories = pin!(self.sweep(partition.stream(), after(position)));
+            while let Some(message) = histories.try_next().await? {
+                self.add_message(known, &message).await?;
+                known.positions.insert(partition, message.info().map_err(Error::Nats)?.stream_sequence);
+            }
         }
         Ok(())
     }
@@ -160,7 +162,7 @@ impl Bus {
     /// When not everything could be read.
     pub async fn audit_artifacts(&self, grace: Duration) -> Result<Audit> {
         let mut needed: BTreeMap<ArtifactId, Referrer> = BTreeMap::new();
-        let mut referring = pin!(self.referring());
+        let mut referring = pin!(self.referring(self.partitions().await?));
         while let Some((referrer, message)) = referring.try_next().await? {
             for id in self.needed_by(&referrer, &message).await? {
                 needed.entry(id).or_insert_with(|| referrer.clone());
@@ -203,9 +205,11 @@ impl Bus {
 
     /// Every message of schedules and histories, with whom it belongs to. The schedules come first: what one of them
     /// starts meanwhile is found in one of the two.
-    fn referring(&self) -> impl Stream<Item = Result<(Referrer, Message)>> + Send + use<> {
+    fn referring(&self, partitions: u32) -> impl Stream<Item = Result<(Referrer, Message)>> + Send + use<> {
         let schedules = self.sweep(streams::SCHEDULES, all(subjects::SCHEDULE_STATES));
-        let histories = self.sweep(streams::HISTORY, all(""));
+        let histories: Vec<_> =
+            Partition::all(partitions).map(|partition| self.sweep(partition.stream(), all(""))).collect();
+        let histories = stream::iter(histories).flatten();
         let named = |message: Message| {
             let referrer = referrer(&message.subject);
             std::future::ready(Ok(referrer.map(|referrer| (referrer, message))))
@@ -214,12 +218,12 @@ impl Bus {
     }
 
     /// Reads what `what` leaves of a stream to its end.
-    pub(crate) fn sweep(
+    pub(crate) fn sweep<S: Into<String>>(
         &self,
-        stream: &'static str,
+        stream: S,
         what: pull::Config,
-    ) -> impl Stream<Item = Result<Message>> + Send + use<> {
-        let js = self.js.clone();
+    ) -> impl Stream<Item = Result<Message>> + Send + use<S> {
+        let (js, stream) = (self.js.clone(), stream.into());
         async_stream::try_stream! {
             let stream = js.get_stream_no_info(stream).await.map_err(Error::new)?;
             let config = pull::Config {

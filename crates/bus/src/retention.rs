@@ -10,7 +10,8 @@ use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use mahavishnu_core::id::ExecutionId;
 
-use crate::{Bus, Error, Result, streams, subjects};
+use crate::partition::Partition;
+use crate::{Bus, Error, Result, streams};
 
 /// How long a request id stays used, and a slot of a schedule taken, after its execution is removed: longer than the seven
 /// days for which a schedule may catch up.
@@ -25,12 +26,14 @@ impl Bus {
         self.remove_summaries(id).await?;
         self.purge(streams::CHECKPOINTS, format!("checkpoint.{id}.*")).await?;
         // The inputs are what makes it exist: they go after what nobody would find without them.
-        for filter in [subjects::timers_of(id), subjects::tasks(id), subjects::input(id)] {
-            self.purge(streams::HISTORY, filter).await?;
+        let partition = self.partition(id).await?;
+        let stream = partition.stream();
+        for filter in [partition.timers_of(id), partition.tasks(id), partition.input(id)] {
+            self.purge(&stream, filter).await?;
         }
         let tombstone = PublishMessage::build().payload(Bytes::new()).ttl(TOMBSTONE);
-        self.store(&subjects::input(id), tombstone).await?;
-        self.purge(streams::HISTORY, subjects::decision(id)).await
+        self.store(&partition.input(id), tombstone).await?;
+        self.purge(&stream, partition.decision(id)).await
     }
 
     /// Removes what lists show of an execution.
@@ -51,8 +54,12 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn history_bytes(&self) -> Result<u64> {
-        let stream = self.js.get_stream(streams::HISTORY).await.map_err(Error::new)?;
-        Ok(stream.cached_info().state.bytes)
+        let mut bytes = 0;
+        for partition in Partition::all(self.partitions().await?) {
+            let stream = self.js.get_stream(partition.stream()).await.map_err(Error::new)?;
+            bytes += stream.cached_info().state.bytes;
+        }
+        Ok(bytes)
     }
 
     async fn purge(&self, stream: &str, filter: String) -> Result<()> {

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use async_nats::jetstream::{object_store, stream};
+use async_nats::jetstream::{ErrorCode, object_store, stream};
 use backon::{ExponentialBuilder, Retryable as _};
 use mahavishnu_core::id::{EngineName, Queue};
 
+use crate::partition::{self, Partition};
 use crate::{Bus, Error, Result, subjects};
 
 pub const HISTORY: &str = "MAHAVISHNU_HISTORY";
@@ -49,20 +51,7 @@ impl Bus {
     }
 
     async fn try_ensure(&self, engines: &[EngineName]) -> Result<()> {
-        let history = Config {
-            name: HISTORY.to_owned(),
-            description: Some("histories of executions".to_owned()),
-            subjects: [subjects::INPUTS, subjects::DECISIONS, subjects::TIMERS].map(str::to_owned).to_vec(),
-            retention: RetentionPolicy::Limits,
-            // The server allows no other policy beside message schedules. Nothing is dropped all the same: the
-            // stream has no limit to exceed, and a full disk refuses.
-            discard: DiscardPolicy::Old,
-            allow_message_schedules: true,
-            allow_message_ttl: true,
-            // The stream has no use for deduplication; the shortest window keeps its table small.
-            duplicate_window: Duration::from_millis(100),
-            ..self.stream_config()
-        };
+        let partitions = self.ensure_histories().await?;
         let summaries = Config {
             name: SUMMARIES.to_owned(),
             description: Some("last summary of each execution and approval".to_owned()),
@@ -102,7 +91,7 @@ impl Bus {
             duplicate_window: Duration::from_millis(100),
             ..self.stream_config()
         };
-        for config in [history, summaries, checkpoints, engine_state, schedules] {
+        for config in [summaries, checkpoints, engine_state, schedules] {
             self.js.create_or_update_stream(config).await.map_err(Error::new)?;
         }
         if self.js.get_object_store(ARTIFACTS).await.is_err() {
@@ -116,15 +105,62 @@ impl Bus {
                 .await
                 .map_err(Error::new)?;
         }
-        let coordinators = |stream, filter: &str| {
-            self.ensure_consumer(stream, COORDINATORS.to_owned(), filter.to_owned(), MAX_INPUTS_IN_FLIGHT)
-        };
-        coordinators(HISTORY, subjects::INPUTS).await?;
-        coordinators(SCHEDULES, subjects::SCHEDULE_WAKES).await?;
+        let shared = Partition::all(partitions).map(|partition| (partition.stream(), partition.inputs()));
+        let wakes = (SCHEDULES.to_owned(), subjects::SCHEDULE_WAKES.to_owned());
+        for (stream, filter) in shared.chain([wakes]) {
+            self.ensure_consumer(&stream, COORDINATORS.to_owned(), filter, MAX_INPUTS_IN_FLIGHT).await?;
+        }
         for engine in engines {
             self.ensure_queue(&engine.into()).await?;
         }
         Ok(())
+    }
+
+    /// Makes or updates the streams that share the histories; gives how many they are.
+    async fn ensure_histories(&self) -> Result<u32> {
+        let asked = self.options.partitions;
+        let partitions = match self.js.get_stream(HISTORY).await {
+            Ok(stream) => {
+                let has = partition::told(&stream.cached_info().config.metadata);
+                if let Some(asked) = asked.filter(|asked| *asked != has) {
+                    return Err(Error::Partitions { asked, has });
+                }
+                has
+            }
+            Err(error) if is_missing(&error) => {
+                let partitions = asked.unwrap_or(1);
+                // Made, not updated: two coordinators may have been asked for different numbers. The first one is there
+                // from the beginning and tells how many will be.
+                let first = self.history_config(Partition::FIRST, partitions);
+                self.js.create_stream(first).await.map_err(Error::new)?;
+                partitions
+            }
+            Err(error) => return Err(Error::new(error)),
+        };
+        for partition in Partition::all(partitions) {
+            let config = self.history_config(partition, partitions);
+            self.js.create_or_update_stream(config).await.map_err(Error::new)?;
+        }
+        self.learn_partitions(partitions);
+        Ok(partitions)
+    }
+
+    fn history_config(&self, partition: Partition, partitions: u32) -> Config {
+        Config {
+            name: partition.stream(),
+            description: Some("histories of executions".to_owned()),
+            subjects: vec![partition.inputs(), partition.decisions(), partition.timers()],
+            retention: RetentionPolicy::Limits,
+            // The server allows no other policy beside message schedules. Nothing is dropped all the same: the
+            // stream has no limit to exceed, and a full disk refuses.
+            discard: DiscardPolicy::Old,
+            allow_message_schedules: true,
+            allow_message_ttl: true,
+            // The stream has no use for deduplication; the shortest window keeps its table small.
+            duplicate_window: Duration::from_millis(100),
+            metadata: partition::metadata(partitions),
+            ..self.stream_config()
+        }
     }
 
     /// Makes a task queue, if it is not there. It begins with the first task that was ever meant for it.
@@ -132,8 +168,14 @@ impl Bus {
     /// # Errors
     /// When the server refuses.
     pub async fn ensure_queue(&self, queue: &Queue) -> Result<()> {
-        // Unlimited: what is in flight is bounded by the workers' slots.
-        self.ensure_consumer(HISTORY, task_consumer(queue), subjects::tasks_of(queue), -1).await
+        let partitions = self.partitions().await?;
+        // The first one comes last: a worker that finds it finds the others.
+        for partition in Partition::all(partitions).rev() {
+            let (stream, filter) = (partition.stream(), partition.tasks_of(queue));
+            // Unlimited: what is in flight is bounded by the workers' slots.
+            self.ensure_consumer(&stream, task_consumer(queue), filter, -1).await?;
+        }
+        Ok(())
     }
 
     async fn ensure_consumer(
@@ -152,6 +194,7 @@ impl Bus {
             max_ack_pending: in_flight,
             max_deliver: -1,
             max_waiting: 10_000,
+            metadata: self.partitions.get().map(|count| partition::metadata(*count)).unwrap_or_default(),
             ..pull::Config::default()
         };
         self.js.create_consumer_on_stream(config, stream).await.map_err(Error::new)?;
@@ -167,19 +210,32 @@ impl Bus {
         }
     }
 
-    /// The history stream, without asking for its state.
-    pub(crate) async fn history_stream(&self) -> Result<stream::Stream<()>> {
-        self.js.get_stream_no_info(HISTORY).await.map_err(Error::new)
+    /// One of the streams that share the histories, without asking for its state.
+    pub(crate) async fn history_stream(&self, partition: Partition) -> Result<stream::Stream<()>> {
+        self.js.get_stream_no_info(partition.stream()).await.map_err(Error::new)
     }
 }
 
-/// Whether the same request may succeed later: no answer in time, nobody there, no leader (10008), or not enough nodes (10005).
+/// Whether there is no such stream, as the server says, which others that do not answer do not.
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// Whether the same request may succeed later: no answer in time, nobody there, no leader (10008), not enough nodes (10005), or a stream that
+/// another coordinator has just made in its own way (10058).
 fn passes(error: &Error) -> bool {
     let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     causes.any(|cause| {
         let cause = cause.to_string();
-        ["timed out", "unavailable", "no responders", "does not exist", "error code 10005"]
-            .iter()
-            .any(|passing| cause.contains(passing))
+        [
+            "timed out",
+            "unavailable",
+            "no responders",
+            "does not exist",
+            "error code 10005",
+            "error code 10058",
+        ]
+        .iter()
+        .any(|passing| cause.contains(passing))
     })
 }

@@ -21,7 +21,8 @@
 //! cancel.<execution>              workers stop what they run for it           core, not kept
 //! ```
 //!
-//! A queue is an engine's name, or `<engine>@<pool>`.
+//! A queue is an engine's name, or `<engine>@<pool>`. Where several streams share the histories, the subjects of all but the first
+//! begin with the stream's number: `1.in.<execution>` ([`crate::partition`]).
 //!
 //! Architecture invariant: `dec.<execution>.>` matches what coordinators write conditionally, and nothing
 //! that anybody writes unconditionally.
@@ -33,11 +34,8 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE as URL_SAFE;
 use chrono::{DateTime, Utc};
-use mahavishnu_core::id::{ArtifactId, EngineName, ExecutionId, Queue, ScheduleId, StageId, WorkerId};
+use mahavishnu_core::id::{ArtifactId, EngineName, ExecutionId, ScheduleId, StageId, WorkerId};
 
-pub const INPUTS: &str = "in.*";
-pub const DECISIONS: &str = "dec.*.>";
-pub const TIMERS: &str = "timer.*.>";
 pub const SCHEDULES: &str = "schedule.>";
 pub const SCHEDULE_STATES: &str = "schedule.state.*";
 /// States and wakes: whoever stores a state has somebody look at it by the same write.
@@ -52,39 +50,27 @@ pub const LIVE: &str = "live.*";
 pub const ARTIFACTS: &str = "$O.MAHAVISHNU_ARTIFACTS.M.*";
 pub const ARTIFACT_CONTENTS: &str = "$O.MAHAVISHNU_ARTIFACTS.C.*";
 
-pub fn input(id: &ExecutionId) -> String {
-    format!("in.{id}")
+/// A subject without the number of its partition.
+fn plain(subject: &str) -> &str {
+    match subject.split_once('.') {
+        Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        _ => subject,
+    }
 }
 
-pub fn task(queue: &Queue, id: &ExecutionId) -> String {
-    format!("dec.{id}.task.{queue}")
+/// The number of the partition that a message of the histories is in.
+pub fn partition(subject: &str) -> usize {
+    subject.split('.').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
-pub fn tasks_of(queue: &Queue) -> String {
-    format!("dec.*.task.{queue}")
-}
-
-pub fn decision(id: &ExecutionId) -> String {
-    format!("dec.{id}.h")
-}
-
-/// The one filter of every conditional write of an execution.
-pub fn decided(id: &ExecutionId) -> String {
-    format!("dec.{id}.>")
-}
-
-pub fn timer(id: &ExecutionId, name: &str) -> String {
-    // The prefix keeps a timer whose name is an execution id from looking like a decision.
-    format!("timer.{id}.t-{name}")
-}
-
-/// Whether this is a timer: the only messages of the history stream that are no records.
+/// Whether this is a timer: the only messages of the histories that are no records.
 pub fn is_timer(subject: &str) -> bool {
-    subject.starts_with("timer.")
+    plain(subject).starts_with("timer.")
 }
 
-pub fn timers_of(id: &ExecutionId) -> String {
-    format!("timer.{id}.>")
+/// Whether this is an input.
+pub fn is_input(subject: &str) -> bool {
+    plain(subject).starts_with("in.")
 }
 
 pub fn checkpoints(id: &ExecutionId, stage: &StageId) -> String {
@@ -135,26 +121,23 @@ pub fn schedule(subject: &str) -> Option<ScheduleId> {
     subject.rsplit('.').next().and_then(|token| ScheduleId::parse(token).ok())
 }
 
-/// Every task of an execution.
-pub fn tasks(id: &ExecutionId) -> String {
-    format!("dec.{id}.task.*")
-}
-
 /// Whether a message of the history is a task.
 pub fn is_task(subject: &str) -> bool {
+    let subject = plain(subject);
     subject.starts_with("dec.") && subject.split('.').nth(2) == Some("task")
 }
 
 /// The execution that a message belongs to, of the history or shown live.
 pub fn execution(subject: &str) -> Option<ExecutionId> {
-    subject.split('.').nth(1).and_then(|token| ExecutionId::parse(token).ok())
+    plain(subject).split('.').nth(1).and_then(|token| ExecutionId::parse(token).ok())
 }
 
 #[cfg(test)]
 mod tests {
-    use mahavishnu_core::id::PoolName;
+    use mahavishnu_core::id::{PoolName, Queue};
 
     use super::*;
+    use crate::partition::Partition;
 
     /// NATS wildcard matching.
     fn matches(filter: &str, subject: &str) -> bool {
@@ -179,23 +162,38 @@ mod tests {
     #[test]
     fn the_condition_covers_decisions_and_nothing_unconditional() {
         let id = ExecutionId::parse("e1").unwrap();
+        let other = ExecutionId::parse("e2").unwrap();
         let queue = Queue::from(&EngineName::parse("agno").unwrap());
         let pool = Queue { pool: Some(PoolName::parse("reports").unwrap()), ..queue.clone() };
-        let filter = decided(&id);
-        assert!(matches(&filter, &task(&queue, &id)));
-        assert!(matches(&filter, &task(&pool, &id)));
-        assert!(!matches(&tasks_of(&queue), &task(&pool, &id)));
-        assert!(matches(&tasks_of(&pool), &task(&pool, &id)));
-        assert!(matches(&filter, &decision(&id)));
-        assert!(matches(&tasks(&id), &task(&pool, &id)) && !matches(&tasks(&id), &decision(&id)));
-        assert!(!matches(&filter, &input(&id)));
-        assert!(!matches(&filter, &live(&id)));
-        assert!(!matches(&filter, &timer(&id, "e1")));
-        assert!(!matches(&filter, &decision(&ExecutionId::parse("e2").unwrap())));
-        for subject in [input(&id), task(&pool, &id), decision(&id), timer(&id, "t"), live(&id), cancel(&id)]
-        {
-            assert_eq!(execution(&subject), Some(id.clone()), "{subject}");
-            assert_eq!(is_task(&subject), subject == task(&pool, &id), "{subject}");
+        for of in Partition::all(3) {
+            let filter = of.decided(&id);
+            assert!(matches(&filter, &of.task(&queue, &id)));
+            assert!(matches(&filter, &of.task(&pool, &id)));
+            assert!(!matches(&of.tasks_of(&queue), &of.task(&pool, &id)));
+            assert!(matches(&of.tasks_of(&pool), &of.task(&pool, &id)));
+            assert!(matches(&filter, &of.decision(&id)));
+            assert!(
+                matches(&of.tasks(&id), &of.task(&pool, &id)) && !matches(&of.tasks(&id), &of.decision(&id))
+            );
+            assert!(!matches(&filter, &of.input(&id)));
+            assert!(!matches(&filter, &live(&id)));
+            assert!(!matches(&filter, &of.timer(&id, "e1")));
+            assert!(!matches(&filter, &of.decision(&other)));
+            let stored = [of.input(&id), of.task(&pool, &id), of.decision(&id), of.timer(&id, "t")];
+            for subject in stored.iter().chain(&[live(&id), cancel(&id)]) {
+                assert_eq!(execution(subject), Some(id.clone()), "{subject}");
+                assert_eq!(is_task(subject), *subject == of.task(&pool, &id), "{subject}");
+                assert_eq!(is_timer(subject), *subject == of.timer(&id, "t"), "{subject}");
+                assert_eq!(is_input(subject), *subject == of.input(&id), "{subject}");
+            }
+            assert!(stored.iter().all(|subject| partition(subject) == of.number()), "{stored:?}");
+            // Each stream takes its own subjects, and each of them is taken once.
+            for subject in &stored {
+                let takes = |of: &Partition| {
+                    [of.inputs(), of.decisions(), of.timers()].iter().any(|filter| matches(filter, subject))
+                };
+                assert_eq!(Partition::all(3).filter(takes).collect::<Vec<_>>(), [of], "{subject}");
+            }
         }
     }
 }

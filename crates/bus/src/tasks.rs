@@ -5,7 +5,7 @@
 //! - A task is acknowledged only after its own result is stored.
 //! - A delivery without a sign of life for a lease's time goes to another worker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::BatchConfig;
@@ -17,6 +17,8 @@ use futures::StreamExt as _;
 use mahavishnu_core::execution::{Fact, Failure, Task, TaskUnreadable};
 use mahavishnu_core::id::{ExecutionId, Queue};
 
+use crate::partition::{self, Partition};
+use crate::slots::{Asked, share};
 use crate::{Bus, Error, Result, Trace, log, streams, subjects};
 
 /// A task that was delivered more often than this kills its workers, or cannot be read: it is given up.
@@ -28,6 +30,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the server says that it still knows of a request.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Two of them missed: the server restarted, or forgot the requests.
+const SILENCE: Duration = Duration::from_secs(10);
+const SILENT: &str = "no sign of life of the task queue";
+/// How long a request waits where several partitions have the queue's tasks: what one of them has not is soon asked of another.
+const TURN: Duration = Duration::from_millis(100);
+
 /// Header in which the server tells how much of a request was left.
 const LEFT: &str = "Nats-Pending-Messages";
 
@@ -35,7 +43,8 @@ const LEFT: &str = "Nats-Pending-Messages";
 #[derive(Clone)]
 pub struct TaskQueue {
     bus: Bus,
-    consumer: PullConsumer,
+    /// One in each partition.
+    consumers: Vec<PullConsumer>,
 }
 
 /// One receipt of a task.
@@ -57,12 +66,17 @@ impl Bus {
     /// # Errors
     /// While no coordinator has made it.
     pub async fn task_queue(&self, queue: impl Into<Queue>) -> Result<TaskQueue> {
-        let consumer = self
-            .js
-            .get_consumer_from_stream(streams::task_consumer(&queue.into()), streams::HISTORY)
-            .await
-            .map_err(Error::new)?;
-        Ok(TaskQueue { bus: self.clone(), consumer })
+        let name = streams::task_consumer(&queue.into());
+        let open = |partition: Partition| self.js.get_consumer_from_stream(&name, partition.stream());
+        // A worker need not be allowed to ask for streams, so its queue tells how many there are.
+        let first: PullConsumer = open(Partition::FIRST).await.map_err(Error::new)?;
+        let count = partition::told(&first.cached_info().config.metadata);
+        self.learn_partitions(count);
+        let mut consumers = vec![first];
+        for partition in Partition::all(count).skip(1) {
+            consumers.push(open(partition).await.map_err(Error::new)?);
+        }
+        Ok(TaskQueue { bus: self.clone(), consumers })
     }
 }
 
@@ -73,27 +87,32 @@ pub struct Depth {
     pub queued: u64,
     /// Tasks that were delivered, and not acknowledged.
     pub in_flight: u64,
-    /// The position up to which tasks were delivered.
+    /// The position up to which tasks of the partition that was asked about were delivered.
     pub delivered: u64,
 }
 
 impl Bus {
-    /// How a queue stands; `None` where there is none, because no worker of that pool was ever there.
+    /// How a queue stands, seen from an execution; `None` where there is none, because no worker of that pool was ever there.
     ///
     /// # Errors
     /// When NATS cannot be reached.
-    pub async fn queue_depth(&self, queue: &Queue) -> Result<Option<Depth>> {
-        let stream = self.history_stream().await?;
-        let info = match stream.consumer_info(streams::task_consumer(queue)).await {
-            Ok(info) => info,
-            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::new(error)),
-        };
-        Ok(Some(Depth {
-            queued: info.num_pending,
-            in_flight: u64::try_from(info.num_ack_pending).unwrap_or_default(),
-            delivered: info.delivered.stream_sequence,
-        }))
+    pub async fn queue_depth(&self, queue: &Queue, id: &ExecutionId) -> Result<Option<Depth>> {
+        let own = self.partition(id).await?;
+        let mut depth = Depth::default();
+        for partition in Partition::all(self.partitions().await?) {
+            let stream = self.history_stream(partition).await?;
+            let info = match stream.consumer_info(streams::task_consumer(queue)).await {
+                Ok(info) => info,
+                Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(Error::new(error)),
+            };
+            depth.queued += info.num_pending;
+            depth.in_flight += u64::try_from(info.num_ack_pending).unwrap_or_default();
+            if partition == own {
+                depth.delivered = info.delivered.stream_sequence;
+            }
+        }
+        Ok(Some(depth))
     }
 }
 
@@ -103,9 +122,10 @@ impl TaskQueue {
     /// # Errors
     /// When the connection is closed.
     pub async fn intake(&self) -> Result<Intake> {
-        let inbox = Subject::from(self.bus.client.new_inbox());
-        let answers = self.bus.client.subscribe(inbox.clone()).await.map_err(Error::new)?;
-        Ok(Intake { queue: self.clone(), inbox, answers, requested: 0 })
+        let inbox = self.bus.client.new_inbox();
+        let answers = self.bus.client.subscribe(format!("{inbox}.*")).await.map_err(Error::new)?;
+        let asked = vec![Asked::default(); self.consumers.len()];
+        Ok(Intake { queue: self.clone(), inbox, answers, asked, turn: 0 })
     }
 
     /// Waits for one task, for a worker that takes one at a time; `None` when what came cannot be read.
@@ -121,10 +141,13 @@ impl TaskQueue {
 /// later stays unseen until the request expires, and its lease with it.
 pub struct Intake {
     queue: TaskQueue,
-    inbox: Subject,
+    /// Answers of the nth partition come to its nth subject.
+    inbox: String,
     answers: Subscriber,
-    /// Tasks that were requested and have not come.
-    requested: u32,
+    /// What was asked of each partition.
+    asked: Vec<Asked>,
+    /// Where the next round of requests begins.
+    turn: usize,
 }
 
 /// A task that came and is not read yet.
@@ -142,51 +165,82 @@ impl Intake {
     pub async fn next(&mut self, room: u32) -> Result<Arrival> {
         loop {
             self.request(room).await?;
-            if self.requested == 0 {
+            if self.asked.iter().all(|asked| asked.requested == 0) {
                 // Without a free slot there is nothing to wait for, until the caller comes again with one.
                 return std::future::pending().await;
             }
-            // Two heartbeats missed: the server restarted, or forgot the requests.
-            let answer = tokio::time::timeout(HEARTBEAT * 2, self.answers.next()).await;
-            let Some(message) = answer.map_err(|_| Error::new("no sign of life of the task queue"))? else {
+            let answer = tokio::time::timeout(SILENCE, self.answers.next()).await;
+            let Some(message) = answer.map_err(|_| Error::new(SILENT))? else {
                 return Err(Error::new("the connection is closed"));
             };
-            match message.status.unwrap_or(StatusCode::OK) {
+            let several = self.asked.len() > 1;
+            let status = message.status.unwrap_or(StatusCode::OK);
+            let partition = match status {
+                StatusCode::OK => subjects::partition(&message.subject),
+                _ => message
+                    .subject
+                    .rsplit('.')
+                    .next()
+                    .and_then(|number| number.parse().ok())
+                    .unwrap_or_default(),
+            };
+            let Some(asked) = self.asked.get_mut(partition) else { continue };
+            asked.heard = Instant::now();
+            match status {
                 StatusCode::OK => {
-                    self.requested = self.requested.saturating_sub(1);
+                    asked.requested = asked.requested.saturating_sub(1);
                     let bus = self.queue.bus.clone();
                     let message = jetstream::Message { message, context: bus.js.clone() };
+                    asked.more = several && message.info().map_err(Error::Nats)?.pending > 0;
                     return Ok(Arrival { bus, message });
                 }
                 StatusCode::IDLE_HEARTBEAT => {}
                 // A request is over; says how much of it was left.
                 StatusCode::TIMEOUT => {
                     let left = message.headers.as_ref().and_then(|headers| headers.get(LEFT));
-                    let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(self.requested);
-                    self.requested = self.requested.saturating_sub(left);
+                    let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(asked.requested);
+                    asked.requested = asked.requested.saturating_sub(left);
+                    asked.more = false;
                 }
                 status => {
                     let said = message.description.unwrap_or_default();
-                    return Err(Error::new(format!("the task queue says {status}: {said}")));
+                    asked.gone();
+                    // Of the other partitions tasks may come all the same.
+                    if self.asked.iter().all(Asked::is_away) {
+                        return Err(Error::new(format!("the task queue says {status}: {said}")));
+                    }
                 }
             }
         }
     }
 
-    /// Requests as many as there are free slots, once half of them are not covered: so a busy worker sends few
-    /// requests, and no task waits while a slot is free.
+    /// Requests as many as there are free slots.
     async fn request(&mut self, room: u32) -> Result<()> {
-        if room == 0 || self.requested > room / 2 {
-            return Ok(());
+        let several = self.asked.len() > 1;
+        if several {
+            let silent = |asked: &&mut Asked| asked.requested > 0 && asked.heard.elapsed() > SILENCE;
+            self.asked.iter_mut().filter(silent).for_each(Asked::gone);
+            if self.asked.iter().all(Asked::is_away) {
+                return Err(Error::new(SILENT));
+            }
         }
-        let batch = BatchConfig {
-            batch: usize::try_from(room - self.requested).unwrap_or(usize::MAX),
-            expires: Some(PATIENCE),
-            idle_heartbeat: HEARTBEAT,
-            ..BatchConfig::default()
-        };
-        self.queue.consumer.request_batch(batch, self.inbox.clone()).await.map_err(Error::new)?;
-        self.requested = room;
+        let wanted = share(room, &self.asked, self.turn);
+        for ((number, asked), wanted) in self.asked.iter_mut().enumerate().zip(wanted) {
+            let Some(consumer) = self.queue.consumers.get(number).filter(|_| wanted > 0) else { continue };
+            let batch = BatchConfig {
+                batch: usize::try_from(wanted).unwrap_or(usize::MAX),
+                expires: Some(if several { TURN } else { PATIENCE }),
+                idle_heartbeat: if several { Duration::ZERO } else { HEARTBEAT },
+                ..BatchConfig::default()
+            };
+            let inbox = Subject::from(format!("{}.{number}", self.inbox));
+            consumer.request_batch(batch, inbox).await.map_err(Error::new)?;
+            if asked.requested == 0 {
+                asked.heard = Instant::now();
+            }
+            asked.requested += wanted;
+            self.turn = self.turn.wrapping_add(1);
+        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use mahavishnu_core::execution::{Fact, Timer};
 use mahavishnu_core::id::ExecutionId;
 
-use crate::{Bus, Error, Result, Trace, subjects};
+use crate::{Bus, Error, Result, Trace};
 
 impl Bus {
     /// Has `timer` fire at `at`. The server's resolution is a second.
@@ -32,7 +32,7 @@ impl Bus {
             .publish()
             .header("Nats-Schedule", format!("@at {}", at.to_rfc3339_opts(SecondsFormat::Nanos, true)))
             .header("Nats-Schedule-Target", envelope.subject.as_str());
-        self.store(&subjects::timer(id, &name), message).await.map(drop)
+        self.store(&self.partition(id).await?.timer(id, &name), message).await.map(drop)
     }
 
     /// Takes back the timers of an execution that have not fired.
@@ -40,7 +40,8 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn drop_timers(&self, id: &ExecutionId) -> Result<()> {
-        let stream = self.history_stream().await?;
-        stream.purge().filter(subjects::timers_of(id)).await.map(drop).map_err(Error::new)
+        let partition = self.partition(id).await?;
+        let stream = self.history_stream(partition).await?;
+        stream.purge().filter(partition.timers_of(id)).await.map(drop).map_err(Error::new)
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mahavishnu_bus::Bus;
+use mahavishnu_bus::partition::MAX_PARTITIONS;
 use mahavishnu_core::engine::Registry;
 use mahavishnu_process::Threads;
 use tokio::net::TcpListener;
@@ -47,6 +48,10 @@ pub struct Options {
     /// Copies of every stream: 1 on one NATS node, 3 on a cluster
     #[arg(long, env = "MAHAVISHNU_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
+    /// Streams that share the histories, chosen when the store is made: several store several messages at once, which pays with
+    /// `sync_interval: always`. By default as many as the store has, and one in a new store
+    #[arg(long, env = "MAHAVISHNU_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
+    pub partitions: Option<u32>,
     /// The level at which the NATS servers run, as `GetInfo` and the start-up line tell it: `process` with any
     /// sync_interval, `power` with `sync_interval: always`
     #[arg(long, env = "MAHAVISHNU_DURABILITY", value_enum, default_value_t)]
@@ -136,6 +141,7 @@ pub async fn run(
     let bus = Bus::connect(mahavishnu_bus::Options {
         credentials: options.nats_credentials,
         replicas: options.replicas,
+        partitions: options.partitions,
         checkpoint_bytes: options.checkpoint_bytes,
         state_age: options.state_age,
         state_bytes: options.state_bytes,
@@ -147,10 +153,11 @@ pub async fn run(
     let engines: Vec<_> = registry.profiles().map(|profile| profile.name.clone()).collect();
     let prepare = async {
         bus.ensure(&engines).await.context("JetStream set-up")?;
-        bus.tail().await.context("tail of the history")
+        let tail = bus.tail().await.context("tail of the history")?;
+        anyhow::Ok((tail, bus.partitions().await?))
     };
-    let tail = tokio::select! {
-        tail = prepare => tail?,
+    let (tail, partitions) = tokio::select! {
+        prepared = prepare => prepared?,
         // There may be no server to wait for.
         () = stop.cancelled() => return Ok(()),
     };
@@ -158,7 +165,7 @@ pub async fn run(
     let shown = bus.shown().await.context("what is shown live")?;
     let (histories, feeder) = Histories::new(bus.clone(), tail, shown, measurements.clone());
     let workers = Workers::default();
-    let level = Level { durability: options.durability, replicas: options.replicas };
+    let level = Level { durability: options.durability, replicas: options.replicas, partitions };
     let retention = Retention {
         executions: options.retention,
         history_bytes: options.retention_bytes,
@@ -184,7 +191,7 @@ pub async fn run(
     let driving = part("inputs", async { Ok(driver.run(stopping).await?) });
     let stopping = stop.clone();
     let scheduling = part("schedules", async { Ok(scheduler.run(stopping).await?) });
-    tracing::info!(%address, durability = level.durability.as_str(), replicas = level.replicas, "coordinator ready");
+    tracing::info!(%address, durability = level.durability.as_str(), replicas = level.replicas, partitions, "coordinator ready");
     ready(address);
     // A part that ends takes the process with it: a coordinator that only looks alive helps nobody.
     let ended = tokio::select! {

@@ -11,7 +11,7 @@ use super::*;
 async fn read_to(tail: &mut Tail, position: u64) -> (Vec<Stored>, Vec<u64>) {
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());
     loop {
-        let at = match in_time("the tail", tail.items.next()).await.unwrap().expect("the tail has ended") {
+        let at = match in_time("the tail", tail.items.next()).await.unwrap().expect("the tail has ended").1 {
             TailItem::Record(stored) => {
                 let at = stored.record.position;
                 records.push(stored);

@@ -7,6 +7,7 @@ mod checkpoints;
 mod engine_state;
 mod log;
 mod outage;
+mod partitions;
 mod schedules;
 mod summaries;
 mod tasks;

@@ -34,7 +34,7 @@ async fn the_tail_has_neither_gap_nor_duplicate_after_a_restart() {
     assert!(history.len() >= 61, "{} records", history.len());
     let mut followed = Vec::new();
     while followed.len() < history.len() {
-        match in_time("the tail", tail.items.next()).await.unwrap().expect("the tail has ended") {
+        match in_time("the tail", tail.items.next()).await.unwrap().expect("the tail has ended").1 {
             TailItem::Record(stored) => followed.push(stored.record),
             TailItem::Unreadable { error, position, .. } => panic!("{position}: {error:?}"),
             TailItem::Disturbed(_) => {}

@@ -40,19 +40,19 @@ async fn a_pool_has_a_queue_of_its_own() {
     bus.accept(&id, &accepted_in(pool.pool.as_ref()), &trace()).await.unwrap();
     let first = bus.decide(&id, &in_pool(scheduled(1)), 0, &trace()).await.unwrap();
     assert!(bus.task_queue(&pool).await.is_err());
-    assert!(bus.queue_depth(&pool).await.unwrap().is_none());
+    assert!(bus.queue_depth(&pool, &id).await.unwrap().is_none());
     publish(&bus, "e2").await;
 
     // What was meant for it before it was there is in it.
     bus.ensure_queue(&pool).await.unwrap();
     bus.ensure_queue(&pool).await.unwrap();
-    assert_eq!(bus.queue_depth(&pool).await.unwrap().unwrap().queued, 1);
+    assert_eq!(bus.queue_depth(&pool, &id).await.unwrap().unwrap().queued, 1);
     let taken = take(&bus.task_queue(&pool).await.unwrap()).await;
     assert_eq!((place(&taken), taken.task.queue()), (("e1", 1), pool.clone()));
     let other = take(&bus.task_queue(&engine()).await.unwrap()).await;
     assert_eq!((place(&other), &other.task.pool), (("e2", 1), &None));
     for queue in [pool, Queue::from(&engine())] {
-        let depth = bus.queue_depth(&queue).await.unwrap().unwrap();
+        let depth = bus.queue_depth(&queue, &id).await.unwrap().unwrap();
         assert_eq!((depth.queued, depth.in_flight), (0, 1), "{queue}");
     }
     // One condition holds for what all queues of an execution get, and one history has it.

@@ -78,7 +78,9 @@ pub async fn info(context: &Context) -> anyhow::Result<ExitCode> {
         get_info_response::Durability::Unspecified => "unknown",
     };
     output::line(format!("coordinator {} at {}", info.version, client.endpoint));
-    output::line(format!("nats-server {}, {} of every stream", info.nats_version, info.replicas));
+    let partitions = Some(info.partitions).filter(|partitions| *partitions > 1);
+    let partitions = partitions.map(|partitions| format!(", histories in {partitions}")).unwrap_or_default();
+    output::line(format!("nats-server {}, {} of every stream{partitions}", info.nats_version, info.replicas));
     output::line(format!("durability {level}: can lose {}", info.loss_budget));
     output::lines(info.retention.iter().flat_map(kept));
     output::line(format!("an artifact, document or payload, has up to {} bytes", info.max_artifact_bytes));

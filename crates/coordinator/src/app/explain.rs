@@ -28,7 +28,7 @@ impl App {
         let history = self.find(id).await?;
         let mut depths = BTreeMap::new();
         for queue in history.with_folded(|folded| queues(&folded.state)) {
-            let depth = self.bus.queue_depth(&queue).await?;
+            let depth = self.bus.queue_depth(&queue, &history.id).await?;
             depths.insert(queue, depth);
         }
         let view = View {

@@ -43,6 +43,8 @@ pub struct Level {
     pub durability: Durability,
     /// Copies of every stream.
     pub replicas: usize,
+    /// Streams that share the histories.
+    pub partitions: u32,
 }
 
 impl Level {

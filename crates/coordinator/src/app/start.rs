@@ -63,7 +63,7 @@ impl App {
         };
         match self.bus.accept(id, &Fact::Accepted(accepted), trace).await {
             Ok(position) => {
-                self.histories.passed(position).await;
+                self.histories.passed(id, position).await;
                 Ok(self.histories.get(id).await?)
             }
             Err(mahavishnu_bus::Error::Conflict) => {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::stream::{BoxStream, StreamExt as _};
 use mahavishnu_bus::live::Shown;
 use mahavishnu_bus::log::{Tail, TailItem};
+use mahavishnu_bus::partition::Partition;
 use mahavishnu_bus::{Bus, Error, Result};
 use mahavishnu_core::execution::Fact;
 use mahavishnu_core::id::ExecutionId;
@@ -31,9 +32,9 @@ struct Memory {
     executions: HashMap<ExecutionId, Entry>,
     /// Those of them that have ended, in that order.
     ended: VecDeque<ExecutionId>,
-    /// The position of the last message that was looked for here. Who loads an execution that the tail passes by meanwhile must
-    /// read up to here; what comes later finds its entry.
-    offered: u64,
+    /// The position of the last message of each partition that was looked for here. Who loads an execution that the tail passes
+    /// by meanwhile must read up to here; what comes later finds its entry.
+    offered: Vec<u64>,
 }
 
 struct Entry {
@@ -48,7 +49,8 @@ struct Entry {
 pub struct Histories {
     bus: Bus,
     memory: Arc<Mutex<Memory>>,
-    position: watch::Receiver<u64>,
+    /// How far the tail is, in each partition.
+    positions: Arc<[watch::Receiver<u64>]>,
 }
 
 /// Feeds [`Histories`] from the tail.
@@ -56,7 +58,7 @@ pub struct Feeder {
     histories: Histories,
     tail: Tail,
     shown: BoxStream<'static, Shown>,
-    position: watch::Sender<u64>,
+    positions: Vec<watch::Sender<u64>>,
     measurements: Measurements,
 }
 
@@ -68,10 +70,12 @@ impl Histories {
         shown: BoxStream<'static, Shown>,
         measurements: Measurements,
     ) -> (Self, Feeder) {
-        let (sender, position) = watch::channel(tail.start);
-        let memory = Memory { executions: HashMap::new(), ended: VecDeque::new(), offered: tail.start };
-        let histories = Self { bus, memory: Arc::new(Mutex::new(memory)), position };
-        (histories.clone(), Feeder { histories, tail, shown, position: sender, measurements })
+        let (positions, receivers): (_, Vec<_>) =
+            tail.start.iter().map(|start| watch::channel(*start)).unzip();
+        let offered = tail.start.clone();
+        let memory = Memory { executions: HashMap::new(), ended: VecDeque::new(), offered };
+        let histories = Self { bus, memory: Arc::new(Mutex::new(memory)), positions: receivers.into() };
+        (histories.clone(), Feeder { histories, tail, shown, positions, measurements })
     }
 
     /// An execution, loaded.
@@ -103,7 +107,7 @@ impl Histories {
             return Ok(history);
         }
         // The message may be unreadable, so no record has its position; the tail passes it all the same.
-        self.passed(position).await;
+        self.passed(id, position).await;
         // Rare, and large as a future: every input would carry it.
         Box::pin(self.get(id)).await
     }
@@ -121,10 +125,10 @@ impl Histories {
         };
         let loaded = load
             .get_or_try_init(|| async {
-                let offered = self.lock().offered;
+                let offered = self.lock().offered.get(self.partition(id)).copied().unwrap_or_default();
                 let read = self.bus.history(id, offered).await?;
                 let last = read.last().map_or(0, |stored| stored.record.position);
-                self.passed(last).await;
+                self.passed(id, last).await;
                 history.loaded(read);
                 if history.with_folded(|folded| folded.state.end.is_some()) {
                     self.ended(id);
@@ -155,15 +159,19 @@ impl Histories {
     /// # Errors
     /// When NATS cannot be reached.
     pub async fn catch_up(&self, id: &ExecutionId) -> Result<()> {
-        self.passed(self.bus.last_position(id).await?).await;
+        self.passed(id, self.bus.last_position(id).await?).await;
         Ok(())
     }
 
-    /// Waits until the tail has passed `position`.
-    pub async fn passed(&self, position: u64) {
-        let mut now = self.position.clone();
+    /// Waits until the tail has passed `position` in the partition of the execution.
+    pub async fn passed(&self, id: &ExecutionId, position: u64) {
+        let Some(mut now) = self.positions.get(self.partition(id)).cloned() else { return };
         // It ends only with the process.
         let _ = now.wait_for(|now| *now >= position).await;
+    }
+
+    fn partition(&self, id: &ExecutionId) -> usize {
+        Partition::of(id, u32::try_from(self.positions.len()).unwrap_or(u32::MAX)).number()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -171,9 +179,17 @@ impl Histories {
     }
 
     /// Where the message at `position` belongs. The first of an execution makes its entry.
-    fn entry(&self, id: &ExecutionId, position: u64, first: bool) -> Option<Arc<History>> {
+    fn entry(
+        &self,
+        partition: Partition,
+        id: &ExecutionId,
+        position: u64,
+        first: bool,
+    ) -> Option<Arc<History>> {
         let mut memory = self.lock();
-        memory.offered = position;
+        if let Some(offered) = memory.offered.get_mut(partition.number()) {
+            *offered = position;
+        }
         let entries = &mut memory.executions;
         if let Some(entry) = entries.get_mut(id) {
             entry.touched = Instant::now();
@@ -239,13 +255,14 @@ impl Feeder {
                     continue;
                 }
             };
+            let Some((partition, item)) = item else { return Err(Error::NotFound) };
             let position = match item {
-                None => return Err(Error::NotFound),
-                Some(TailItem::Record(stored)) => {
+                TailItem::Record(stored) => {
                     let position = stored.record.position;
                     let first = matches!(stored.record.fact, Fact::Accepted(_));
                     let last = stored.record.fact.is_terminal();
-                    if let Some(history) = self.histories.entry(&stored.execution, position, first) {
+                    if let Some(history) = self.histories.entry(partition, &stored.execution, position, first)
+                    {
                         history.follow(stored);
                         if last {
                             self.histories.ended(&history.id);
@@ -256,20 +273,22 @@ impl Feeder {
                     }
                     position
                 }
-                Some(TailItem::Unreadable { execution, position, error }) => {
+                TailItem::Unreadable { execution, position, error } => {
                     tracing::warn!(error = &error as &dyn std::error::Error, position, "unreadable record");
-                    if let Some(history) = execution.and_then(|id| self.histories.entry(&id, position, false))
-                    {
+                    let entry = |id| self.histories.entry(partition, &id, position, false);
+                    if let Some(history) = execution.and_then(entry) {
                         history.pass(position);
                     }
                     position
                 }
-                Some(TailItem::Disturbed(error)) => {
+                TailItem::Disturbed(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "tail disturbed");
                     continue;
                 }
             };
-            self.position.send_replace(position);
+            if let Some(passed) = self.positions.get(partition.number()) {
+                passed.send_replace(position);
+            }
         }
     }
 }

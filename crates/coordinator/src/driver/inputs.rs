@@ -193,7 +193,7 @@ impl Driver {
     /// Somebody else stored a message under the condition. If it is none that can be read, no fold will ever tell of it.
     async fn pass_unreadable(&self, history: &History) -> Result<()> {
         let last = self.bus.last_decision(&history.id).await?;
-        self.histories.passed(last).await;
+        self.histories.passed(&history.id, last).await;
         history.decided_at_least(last);
         Ok(())
     }

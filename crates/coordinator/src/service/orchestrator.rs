@@ -97,6 +97,7 @@ impl OrchestratorService for Api {
             retention: Some(retention(self.app.retention)),
             pools: pools(&self.app),
             max_artifact_bytes: self.app.bus.max_artifact(),
+            partitions: level.partitions,
         }))
     }
 

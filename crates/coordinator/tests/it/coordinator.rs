@@ -55,6 +55,7 @@ impl Coordinator {
             nats: url.to_owned(),
             nats_credentials: None,
             replicas: 1,
+            partitions: None,
             engines: Some(engines),
         };
         change(&mut options);

@@ -14,6 +14,7 @@ mod explain;
 mod fork;
 mod limits;
 mod lists;
+mod partitions;
 mod policies;
 mod pools;
 mod requests;
