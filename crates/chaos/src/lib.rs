@@ -51,6 +51,9 @@ pub struct Options {
     /// Three NATS servers that replicate, and kills of their leader, instead of one behind proxies
     #[arg(long)]
     pub cluster: bool,
+    /// Streams that share the histories
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub partitions: u32,
     /// Executions at the same time
     #[arg(long, default_value_t = 32)]
     pub clients: usize,

@@ -77,7 +77,8 @@ impl System {
             home,
         };
         let replicas = if options.cluster { "3" } else { "1" };
-        let coordinator = ["--engines", ENGINES, "--replicas", replicas];
+        let partitions = options.partitions.to_string();
+        let coordinator = ["--engines", ENGINES, "--replicas", replicas, "--partitions", &partitions];
         for n in 1..=2 {
             let name = format!("coordinator-{n}");
             let part = system.part(&name, programs, "mahavishnu-coordinator", &coordinator).await?;

@@ -69,6 +69,7 @@ pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<R
         schedules,
         truth,
         at_rest: true,
+        one_stream: options.partitions == 1,
     };
     report.watched = told.watched.iter().map(|watched| watched.events.len()).sum();
     report.violations.extend(check(&evidence).iter().map(ToString::to_string));
@@ -79,18 +80,19 @@ type Histories = BTreeMap<ExecutionId, Vec<Logged>>;
 
 /// Every history, in stream order, and what could not be read.
 async fn read(bus: &Bus) -> Result<(Histories, Vec<String>)> {
-    let last = bus.last_record().await.context("the stream's end")?;
-    let mut items = bus.tail_after(0).await.context("the stream's begin")?.items;
+    let last = bus.last_records().await.context("the streams' ends")?;
+    let mut items = bus.tail_of_all().await.context("the streams' begin")?.items;
     let mut histories = Histories::new();
     let mut unreadable = Vec::new();
-    let mut position = 0;
-    while position < last {
+    let mut positions = vec![0; last.len()];
+    while positions.iter().zip(&last).any(|(position, last)| position < last) {
         let item = tokio::time::timeout(SILENCE, items.next()).await;
-        let item = item.with_context(|| format!("the stream is silent after {position} of {last}"))?;
-        let item = item.context("the stream ended")?;
+        let item = item.with_context(|| format!("the streams are silent after {positions:?} of {last:?}"))?;
+        let (partition, item) = item.context("the streams ended")?;
+        let position = positions.get_mut(partition.number()).context("another partition")?;
         match item {
             TailItem::Record(stored) => {
-                position = stored.record.position;
+                *position = stored.record.position;
                 let Stored { execution, mut record, trace } = stored;
                 if let Fact::Accepted(accepted) = &mut record.fact {
                     // The label tells bodies apart, as clients cannot know the digest.
@@ -102,7 +104,7 @@ async fn read(bus: &Bus) -> Result<(Histories, Vec<String>)> {
                 histories.entry(execution).or_default().push(Logged { record, trace });
             }
             TailItem::Unreadable { position: at, error, .. } => {
-                position = at;
+                *position = at;
                 unreadable.push(format!("message {at} cannot be read: {error}"));
             }
             TailItem::Disturbed(error) => eprintln!("disturbed while reading: {error}"),

@@ -14,8 +14,8 @@ async fn nothing_breaks_under_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_breaks_in_a_cluster() {
-    holds(Options { cluster: true, every: Duration::from_millis(800), ..SHORT }).await;
+async fn nothing_breaks_in_a_cluster_with_partitions() {
+    holds(Options { cluster: true, partitions: 3, every: Duration::from_millis(800), ..SHORT }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,6 +29,7 @@ const SHORT: Options = Options {
     duration: Duration::from_secs(45),
     minutes: None,
     cluster: false,
+    partitions: 1,
     clients: 16,
     every: Duration::from_secs(1),
     noop_only: true,

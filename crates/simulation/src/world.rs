@@ -255,6 +255,7 @@ impl World {
                 given.get(&key).is_some_and(|outputs| outputs.contains(&format!("{:?}", done.output)))
             },
             at_rest,
+            one_stream: true,
         };
         self.violations.extend(check(&evidence));
         if at_rest {

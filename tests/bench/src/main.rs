@@ -37,6 +37,9 @@ struct Program {
     /// How NATS is run
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
+    /// Streams that share the histories
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    partitions: u32,
     /// Rows to measure; all by default
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(ROWS.map(|row| row.name)))]
     rows: Vec<String>,
@@ -94,17 +97,19 @@ fn main() -> ExitCode {
 }
 
 async fn measure(program: &Program) -> Result<()> {
-    let parts = Parts::new()?;
+    let parts = Parts::new(program.partitions)?;
     let nats = Nats::start(program.mode).await.context("nats-server")?;
     let client = async_nats::connect(nats.url().split(',').collect::<Vec<_>>()).await?;
     let processors = std::thread::available_parallelism()?;
     let report = Report {
         mode: program.mode.name(),
+        partitions: program.partitions,
         machine: format!("{processors} processors, nats-server {}", client.server_info().version),
         time: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         ..Report::default()
     };
-    println!("{}, {}, mode {}", report.time, report.machine, report.mode);
+    let Report { time, machine, mode, partitions, .. } = &report;
+    println!("{time}, {machine}, mode {mode}, partitions {partitions}");
     let mut bench = Bench { parts, nats, mode: program.mode, history: program.history, report };
     let mut failed = Vec::new();
     let chosen = |row: &Row| program.rows.is_empty() || program.rows.iter().any(|name| name == row.name);

@@ -45,6 +45,8 @@ pub struct Curve {
 pub struct Report {
     /// How NATS was run.
     pub mode: &'static str,
+    /// Streams that shared the histories.
+    pub partitions: u32,
     /// The machine and the server.
     pub machine: String,
     /// When it began, RFC 3339.

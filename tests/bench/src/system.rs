@@ -154,13 +154,16 @@ pub fn memory(pid: u32) -> Result<f64> {
 pub struct Parts {
     home: Home,
     programs: PathBuf,
+    /// Streams that share the histories.
+    pub partitions: u32,
 }
 
 impl Parts {
     /// From the programs that were built beside this one.
-    pub fn new() -> Result<Self> {
+    pub fn new(partitions: u32) -> Result<Self> {
         let own = std::env::current_exe()?;
-        Ok(Self { home: Home::temporary()?, programs: own.parent().context("no directory")?.to_owned() })
+        let programs = own.parent().context("no directory")?.to_owned();
+        Ok(Self { home: Home::temporary()?, programs, partitions })
     }
 
     fn command(&self, program: &str) -> Result<Command> {
@@ -179,7 +182,8 @@ impl Parts {
     pub async fn coordinator(&self, nats: &str, mode: Mode, listen: &str) -> Result<Part> {
         let mut command = self.command("mahavishnu")?;
         command.args(["coordinator", "--listen", listen, "--nats", nats]);
-        command.args(["--replicas", &mode.replicas().to_string(), "--engines"]);
+        command.args(["--replicas", &mode.replicas().to_string()]);
+        command.args(["--partitions", &self.partitions.to_string(), "--engines"]);
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("engines.yaml"));
         self.start(command, "coordinator").await
     }

@@ -97,6 +97,8 @@ pub struct Evidence<'a> {
     pub truth: Truth<'a>,
     /// The faults are over and everything has had its time, so every execution must have ended.
     pub at_rest: bool,
+    /// All histories are in one stream, so that positions put executions in order; otherwise times do.
+    pub one_stream: bool,
 }
 
 /// One breach of an invariant.

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use mahavishnu_core::execution::Fact;
+use mahavishnu_core::execution::{Fact, Record};
 use mahavishnu_core::id::{ExecutionId, ScheduleId};
 use mahavishnu_core::schedule::{Outcome, Overlap, State};
 
@@ -26,20 +26,24 @@ pub struct Standing {
     pub wakes: Option<BTreeSet<DateTime<Utc>>>,
 }
 
+/// Where the log has something, so that executions can be put in order: by position, or by time where their positions are of
+/// different streams.
+type Place = (DateTime<Utc>, u64);
+
 /// An execution that a schedule started.
 struct Fired<'a> {
     execution: &'a ExecutionId,
     time: DateTime<Utc>,
     /// Where the log has its acceptance, and its end.
-    begin: u64,
-    end: Option<u64>,
+    begin: Place,
+    end: Option<Place>,
 }
 
 /// Everything that is wrong with schedules.
 pub(super) fn check(evidence: &Evidence<'_>, all: &mut Vec<Violation>) {
     let mut fired: BTreeMap<&ScheduleId, Vec<Fired<'_>>> = BTreeMap::new();
     for (execution, history) in &evidence.histories {
-        if let Some((schedule, firing)) = firing(execution, history) {
+        if let Some((schedule, firing)) = firing(execution, history, evidence.one_stream) {
             fired.entry(schedule).or_default().push(firing);
         }
     }
@@ -62,13 +66,21 @@ pub(super) fn check(evidence: &Evidence<'_>, all: &mut Vec<Violation>) {
     }
 }
 
-fn firing<'a>(execution: &'a ExecutionId, history: &'a [Logged]) -> Option<(&'a ScheduleId, Fired<'a>)> {
+fn firing<'a>(
+    execution: &'a ExecutionId,
+    history: &'a [Logged],
+    one_stream: bool,
+) -> Option<(&'a ScheduleId, Fired<'a>)> {
+    let place = |record: &Record| match one_stream {
+        true => (DateTime::UNIX_EPOCH, record.position),
+        false => (record.time, record.position),
+    };
     let first = &history.first()?.record;
     let Fact::Accepted(accepted) = &first.fact else { return None };
     let firing = accepted.firing.as_ref()?;
     let end = history.iter().find(|logged| logged.record.fact.is_terminal());
-    let end = end.map(|logged| logged.record.position);
-    Some((&firing.schedule, Fired { execution, time: firing.time, begin: first.position, end }))
+    let end = end.map(|logged| place(&logged.record));
+    Some((&firing.schedule, Fired { execution, time: firing.time, begin: place(first), end }))
 }
 
 fn twice(fired: &[Fired<'_>], add: &mut impl FnMut(&'static str, String)) {

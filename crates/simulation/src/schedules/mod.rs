@@ -260,6 +260,7 @@ impl World {
             schedules: self.store.all().map(standing).collect(),
             truth: &|_, _, _| false,
             at_rest,
+            one_stream: true,
         };
         self.violations.extend(check(&evidence));
     }

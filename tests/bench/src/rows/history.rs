@@ -27,6 +27,10 @@ const AT_ONCE: usize = 256;
 
 /// The row.
 pub async fn measure(bench: &mut Bench) -> Result<()> {
+    anyhow::ensure!(
+        bench.parts.partitions == 1,
+        "the row copies the messages of one stream; leave --partitions out"
+    );
     let row = "history";
     let mut nats = Nats::start(bench.mode).await?;
     let url = nats.url();

@@ -91,10 +91,10 @@ impl Raw {
         Ok((many / 64 * 64) as f64 / began.elapsed().as_secs_f64())
     }
 
-    /// Four streams, made when they are not there, and the subject of each.
-    async fn partitions(&self, replicas: usize) -> Result<Vec<String>> {
+    /// So many streams, made when they are not there, and the subject of each.
+    pub async fn partitions(&self, replicas: usize, count: u32) -> Result<Vec<String>> {
         let mut subjects = Vec::new();
-        for n in 0..4 {
+        for n in 0..count {
             let subject = format!("partition.{n}");
             let config = stream::Config {
                 name: format!("{STREAM}_{n}"),
@@ -143,7 +143,7 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     bench.report.tell("raw", "64 publishers, each awaiting its acknowledgements", rate, "/s");
     if bench.mode == crate::system::Mode::SyncAlways {
         // Each is written to the disk by itself: how far one stream is the limit.
-        let subjects = raw.partitions(replicas).await?;
+        let subjects = raw.partitions(replicas, 4).await?;
         let rate = raw.publishers(many, &subjects).await?;
         bench.report.tell("raw", "the same on four streams", rate, "/s");
     }

@@ -42,14 +42,16 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     meter.tell(&mut bench.report, "throughput", "64 clients", ours.stages * TIME.as_secs_f64())?;
     drop((bare, bare_worker));
     let more = load(&system.endpoint, chain(3), 512, TIME).await?;
-    let published = raw.publishers(PUBLISHES, &["raw.many".to_owned()]).await?;
+    let subjects = raw.partitions(bench.mode.replicas(), bench.parts.partitions).await?;
+    let published = raw.publishers(PUBLISHES, &subjects).await?;
 
     let row = "throughput";
     let report = &mut bench.report;
-    let least = match bench.mode {
-        Mode::Default => Some(Target::AtLeast(10_000.0)),
-        Mode::SyncAlways => Some(Target::AtLeast(1_400.0)),
-        Mode::Cluster => None,
+    let least = match (bench.mode, bench.parts.partitions) {
+        (Mode::Default, _) => Some(Target::AtLeast(10_000.0)),
+        (Mode::SyncAlways, 1) => Some(Target::AtLeast(1_400.0)),
+        (Mode::SyncAlways, _) => Some(Target::AtLeast(3_000.0)),
+        (Mode::Cluster, _) => None,
     };
     report.add(row, "64 clients, stages", ours.stages, "/s", least);
     report.tell(row, "64 clients, 3 stages, p50", ours.whole.p50(), "ms");
