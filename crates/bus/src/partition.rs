@@ -1,8 +1,8 @@
 //! The streams that share the histories. Each execution belongs to one of them, by its id.
 //!
 //! One stream takes one message after the other; where each is written to disk before the next, several streams take several at
-//! once. How many there are is decided when the store is made, and stands in the
-//! first one's metadata: another number would look for executions where they are not.
+//! once. How many there are is decided when the store is made, and stands in the first one's metadata: another number would look
+//! for executions where they are not.
 //!
 //! The first has the names that a store with one stream has: `MAHAVISHNU_HISTORY`, `in.*`. The others have their number in
 //! them: `MAHAVISHNU_HISTORY_1`, `1.in.*`.
@@ -30,8 +30,8 @@ impl Partition {
 
     /// The one of so many that an execution belongs to.
     pub fn of(id: &ExecutionId, count: u32) -> Self {
-        if count == 1 {
-            return Self(0);
+        if count <= 1 {
+            return Self::FIRST;
         }
         let mut hasher = FnvHasher::default();
         hasher.write(id.as_str().as_bytes());
@@ -175,12 +175,11 @@ mod tests {
         for partition in Partition::all(4) {
             assert!((200..300).contains(&count(partition)), "{partition:?}: {}", count(partition));
         }
-        // Where executions of stores in use are looked for.
+        // Stores in use have their executions where they were put.
         let of = |id: &str, count| Partition::of(&ExecutionId::parse(id).unwrap(), count).number();
-        assert_eq!(
-            ["e1", "e2", "e3", "e4"].map(|id| of(id, 4)),
-            ["e1", "e2", "e3", "e4"].map(|id| of(id, 8) % 4)
-        );
+        let ids = ["e1", "e2", "e3", "0198c0de-7a11-7000-8000-00000000beef"];
+        assert_eq!(ids.map(|id| of(id, 4)), [3, 2, 1, 0]);
+        assert_eq!(ids.map(|id| of(id, 64)), [3, 54, 41, 20]);
         assert_eq!(of("e1", 1), 0);
     }
 }

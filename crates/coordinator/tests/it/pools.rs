@@ -32,10 +32,13 @@ async fn a_task_goes_to_the_pool_that_its_stage_names() {
 
     let id = coordinator.begin(whole()).await;
     plain.complete("a", json!({})).await;
-    let request = v1::ExplainExecutionRequest { id: id.clone() };
-    let explained = coordinator.executions().explain_execution(request).await.unwrap().into_inner();
-    let stage = &explained.stages[0];
-    assert_eq!((stage.stage_id.as_str(), stage.reason.as_str()), ("b", "NO_WORKER"), "{explained:?}");
+    // Scheduled after `a`, whose worker may be quicker than that.
+    let stage = wait_for("b is scheduled", async || {
+        explain(&coordinator, &id).await.stages.into_iter().find(|stage| stage.stage_id == "b")
+    })
+    .await
+    .unwrap();
+    assert_eq!(stage.reason, "NO_WORKER", "{stage:?}");
     assert_eq!(stage.sentence, "b waits for a worker of custom in pool reports: none is connected");
     assert_eq!(stage.command, "mahavishnu worker custom --pool reports");
     let waiting = coordinator.get(&id).await.stages[1].waiting_for.clone();
