@@ -1,7 +1,7 @@
 //! Reads the raw stream from its first message, and asks the judge.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fastrand::Rng;
@@ -27,10 +27,15 @@ const CALLS: usize = 8;
 /// The stream is there, so it is read without long breaks, also on a busy machine.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// So long executions may take to end that nobody watched.
+const REST: Duration = Duration::from_secs(60);
+/// Between two looks for them.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Judges a run.
 pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<Report> {
     let bus = Bus::connect(BusOptions::new(system.nats_urls(), "chaos")).await?;
-    let (histories, unreadable) = read(&bus).await?;
+    let (histories, unreadable) = at_rest(&bus).await?;
     let mut report = Report { executions: histories.len(), ..Report::default() };
     report.wrong.extend(told.wrong.iter().cloned());
     report.wrong.extend(unreadable);
@@ -77,6 +82,20 @@ pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<R
 }
 
 type Histories = BTreeMap<ExecutionId, Vec<Logged>>;
+
+/// The same as [`read`], once every execution has ended, also those that nobody watched, or after a time that is enough for all
+/// that goes on. Who has not ended by then never will.
+async fn at_rest(bus: &Bus) -> Result<(Histories, Vec<String>)> {
+    let deadline = Instant::now() + REST;
+    loop {
+        let read = read(bus).await?;
+        let goes_on = |history: &Vec<Logged>| !history.iter().any(|logged| logged.record.fact.is_terminal());
+        if Instant::now() > deadline || !read.0.values().any(goes_on) {
+            return Ok(read);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
 
 /// Every history, in stream order, and what could not be read.
 async fn read(bus: &Bus) -> Result<(Histories, Vec<String>)> {

@@ -37,7 +37,9 @@ fn ends(history: &[Logged], at_rest: bool, complaints: &mut Complaints<'_>) {
     }
     let ends = history.iter().filter(|logged| logged.record.fact.is_terminal()).count();
     if ends > 1 || (at_rest && ends == 0) {
-        complaints.add("I1", format!("it has {ends} ends"));
+        let last = history.last().map(|logged| &logged.record);
+        let last = last.map(|record| format!("{:?} at {}", record.fact, record.time)).unwrap_or_default();
+        complaints.add("I1", format!("it has {ends} ends; the last of {} records is {last}", history.len()));
     }
 }
 
