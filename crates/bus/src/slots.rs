@@ -2,12 +2,16 @@
 //!
 //! Invariants:
 //! - No more are requested than slots are free.
-//! - While a slot is free, something is requested; and every partition has its turn, when others have less to do too.
+//! - While a slot is free, something is requested; and every partition has its turn, however much others have to give.
 
 use std::time::{Duration, Instant};
 
 /// How long a partition that is away is not asked: as on a cluster while it has no leader.
 const AWAY: Duration = Duration::from_millis(500);
+
+/// Every so many rounds of requests a partition has its turn although others have more to give: rare enough that a slot seldom waits in
+/// vain, and often enough that nothing waits for ever.
+const FAIR: usize = 8;
 
 /// What was asked of a partition.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +47,8 @@ impl Asked {
 /// How many to request of each partition, beside what was requested; `room` is the number of free slots.
 ///
 /// Partitions with more to give have the room, but for one slot that asks each of the others; without any, all have the same. A
-/// partition is asked once half of its part is not covered, so a busy worker sends few requests. Where there are fewer slots
-/// than partitions, they take turns.
+/// partition is asked once half of its part is not covered, so a busy worker sends few requests. Where fewer slots are free than
+/// there are partitions, they take turns; `turn` counts the rounds of requests.
 pub fn share(room: u32, asked: &[Asked], turn: usize) -> Vec<u32> {
     let requested: u32 = asked.iter().map(|asked| asked.requested).sum();
     let mut free = room.saturating_sub(requested);
@@ -61,10 +65,12 @@ pub fn share(room: u32, asked: &[Asked], turn: usize) -> Vec<u32> {
         0 => (room.div_ceil(all), room.div_ceil(all)),
         busy => (room.saturating_sub(all.saturating_sub(busy)).div_ceil(busy).max(1), 1),
     };
-    let places = (0..asked.len()).map(|place| (place + turn) % asked.len().max(1));
+    let is_fair = turn % FAIR == FAIR - 1;
+    let begin = if is_fair { turn / FAIR } else { turn };
+    let places = (0..asked.len()).map(|place| (place + begin) % asked.len().max(1));
     // Those with more to give first: a slot that is free for a moment is not to wait elsewhere.
     let (first, last): (Vec<_>, Vec<_>) =
-        places.partition(|place| asked.get(*place).is_some_and(|asked| asked.more));
+        places.partition(|place| is_fair || asked.get(*place).is_some_and(|asked| asked.more));
     for place in first.into_iter().chain(last) {
         let asked = asked.get(place).filter(|asked| !asked.is_away());
         let (Some(asked), Some(wanted)) = (asked, wanted.get_mut(place)) else { continue };
@@ -116,6 +122,21 @@ mod tests {
     fn fewer_slots_than_partitions_take_turns() {
         let all = [asked(0, false); 4];
         assert_eq!([0, 1, 2].map(|turn| share(1, &all, turn)), [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]);
+    }
+
+    #[test]
+    fn one_that_always_has_more_to_give_starves_nobody() {
+        for count in 2..9 {
+            let mut all = vec![asked(0, false); count];
+            all[0].more = true;
+            let mut served = vec![0; count];
+            for turn in 0..FAIR * count {
+                let wanted = share(1, &all, turn);
+                served.iter_mut().zip(wanted).for_each(|(served, wanted)| *served += wanted);
+            }
+            assert!(served.iter().all(|served| *served > 0), "{served:?}");
+            assert!(served[0] as usize >= (FAIR - 1) * count, "{served:?}");
+        }
     }
 
     proptest! {

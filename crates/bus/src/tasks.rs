@@ -225,6 +225,9 @@ impl Intake {
             }
         }
         let wanted = share(room, &self.asked, self.turn);
+        if wanted.iter().any(|wanted| *wanted > 0) {
+            self.turn = self.turn.wrapping_add(1);
+        }
         for ((number, asked), wanted) in self.asked.iter_mut().enumerate().zip(wanted) {
             let Some(consumer) = self.queue.consumers.get(number).filter(|_| wanted > 0) else { continue };
             let batch = BatchConfig {
@@ -239,7 +242,6 @@ impl Intake {
                 asked.heard = Instant::now();
             }
             asked.requested += wanted;
-            self.turn = self.turn.wrapping_add(1);
         }
         Ok(())
     }
