@@ -77,6 +77,7 @@ routed = Router(name="route", choices=[second], selector=lambda _given: [second]
 flight = Workflow(name="flight", steps=[first, Condition(name="if", evaluator=False, steps=[shout], else_steps=[routed])])
 talk = Workflow(name="talk", steps=[Step(name="speak", agent=Agent(name="speaker")), shout])
 broken = Workflow(name="broken", steps=[Step(name="fail", executor=fail, max_retries=0)])
+recalling = Workflow(name="recalling", steps=[Step(name="shout", executor=shout, add_workflow_history=True)])
 '''
 
 PLAIN = """
@@ -301,6 +302,10 @@ class Steps(Agno):
         _, ended = await self.run_task({"agent": "steps.py:broken", "task": "Speak!"}, [])
         self.assertEqual(ended["reason"], "AGENT_FAILED")
         self.assertIn("the step failed", ended["message"])
+        # Without a database Agno would leave out a step that looks back.
+        attempt, ended = await self.run_task({"agent": "steps.py:recalling", "task": "Speak!"}, [])
+        self.assertEqual(ended["output"]["content"], "NONE")
+        self.assertEqual([f["name"] for f in attempt.of("progress")], ["shout", "shout"])
 
 
 class Together(Agno):

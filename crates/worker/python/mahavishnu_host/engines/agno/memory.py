@@ -2,7 +2,7 @@
 
 A session is Agno's JSON files, in the engine's state, so that all workers know it. A run works on a copy of them in a
 directory, where one run of this machine is at a time; what a run elsewhere wrote meanwhile is merged, row by row. A run
-without a session has its tables in memory.
+without a session has its tables in memory, and a workflow none, as it cannot wait and nobody looks back at it.
 
 Invariants: a run that waits goes on from its checkpoint alone, on any machine; no run of a session is lost to another one.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...api import Approval, Decision, Link, Paused, State, StageError, Task
-from . import tables
+from . import steps, tables
 
 #: Runs of a session that a later one is shown.
 REMEMBERED = 5
@@ -37,7 +37,9 @@ class Memory:
     remembers: bool
 
     def give(self, runnable: Any) -> None:
-        """Lets an agent or team keep its runs here, unless it has a database of its own."""
+        """Lets an agent, team or workflow keep its runs here, unless it has a database of its own or no use for one."""
+        if not self.remembers and steps.is_workflow(runnable) and not steps.looks_back(runnable):
+            return
         if getattr(runnable, "db", self) is None:
             runnable.db = self.tables.database()
             if self.remembers:

@@ -32,6 +32,13 @@ def workers(step: Any) -> Iterator[Any]:
                 yield from workers(part)
 
 
+def looks_back(workflow: Workflow) -> bool:
+    """Whether it asks for runs before this one, which Agno has it do with a database only."""
+    steps = workflow.steps if isinstance(workflow.steps, list) else []
+    asked = any(getattr(step, "add_workflow_history", None) for step in steps)
+    return asked or workflow.add_workflow_history_to_steps or workflow.agent is not None
+
+
 def output(event: Any, names: list[str], ran: list[str], model: str) -> dict[str, Any]:
     """What the last event of a run says. `model` is the stage's, for steps that asked none of their own."""
     if event is None:
