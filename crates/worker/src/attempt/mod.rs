@@ -155,7 +155,9 @@ impl Attempt<'_> {
                 }
             }
         };
-        let stored = match self.store(&fact).await {
+        // First the result is on its way, then the host has something to do again.
+        let next = async { self.context.host.iter().for_each(Host::make_ready) };
+        let stored = match futures::join!(self.store(&fact), next).0 {
             Err(Error::TooLarge { limit }) => {
                 tracing::info!(limit, "the output is too large");
                 self.store(&self.failed(too_large("OUTPUT_TOO_LARGE", "the output", limit))).await

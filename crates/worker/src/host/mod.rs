@@ -113,6 +113,14 @@ impl Host {
         opened.unwrap_or_else(|_| Err(anyhow!("the engine host is not ready after {PATIENCE:?}")))
     }
 
+    /// Has a connection ready for the next attempt, now that one has ended. In `process` isolation that takes longer, and is done
+    /// while an attempt runs.
+    pub fn make_ready(&self) {
+        if let (Isolation::Shared, State::Ready(live)) = (self.isolation, &*self.state.borrow()) {
+            live.make_ready();
+        }
+    }
+
     /// How it keeps attempts apart.
     pub const fn isolation(&self) -> Isolation {
         self.isolation

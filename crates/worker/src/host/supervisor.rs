@@ -96,19 +96,25 @@ pub struct Greeted {
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Greeted>>>>;
 
 impl Live {
-    /// A connection for one attempt: the spare one if there is one; then another is made ready. None if this host ends before.
+    /// A connection for one attempt: the spare one if there is one. None if this host ends before.
     pub async fn open(&self) -> anyhow::Result<Option<Greeted>> {
         self.signs.served.cancel();
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         let wanted = spare.unwrap_or_else(|| self.request());
-        let next = self.request();
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(next);
+        if self.bounds.isolation == Isolation::Process {
+            self.make_ready();
+        }
         match tokio::time::timeout(OPENING, wanted).await {
             Ok(Ok(greeted)) => Ok(Some(greeted)),
             Ok(Err(_)) if self.orders.is_closed() => Ok(None),
             Ok(Err(_)) => bail!("the attempt's process ended before the attempt began"),
             Err(_) => bail!("the engine host does not open an attempt within {OPENING:?}"),
         }
+    }
+
+    /// Asks for a connection for the next attempt, unless there is one. In `shared` isolation an attempt that runs is held up by it.
+    pub fn make_ready(&self) {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.request());
     }
 
     /// What it held, if it is being ended for that.
