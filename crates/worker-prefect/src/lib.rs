@@ -14,6 +14,10 @@ pub const ENGINE: Engine = Engine {
         variable: "PREFECT_API_URL",
         home: "PREFECT_HOME",
         // It is of the client's own version, so no attempt need ask for it.
-        own: &[("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")],
+        own: &[
+            ("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false"),
+            // Each client would ask for a token, to be told that none is needed.
+            ("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false"),
+        ],
     }),
 };
