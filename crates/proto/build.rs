@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "mahavishnu/v1/schedule.proto",
     "mahavishnu/v1/workflow.proto",
     "mahavishnu/worker/v1/checkpoint.proto",
+    "mahavishnu/worker/v1/coordinator.proto",
     "mahavishnu/worker/v1/engine_state.proto",
     "mahavishnu/worker/v1/log.proto",
     "mahavishnu/worker/v1/task.proto",

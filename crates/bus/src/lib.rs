@@ -30,6 +30,7 @@ mod subjects;
 pub mod artifacts;
 pub mod checkpoints;
 pub mod engine_state;
+pub mod inputs;
 pub mod live;
 pub mod log;
 pub mod partition;

@@ -102,7 +102,7 @@ impl Bus {
             .boxed())
     }
 
-    async fn send(&self, subject: String, body: Vec<u8>) {
+    pub(crate) async fn send(&self, subject: String, body: Vec<u8>) {
         if let Err(error) = self.client.publish(subject, Bytes::from(body)).await {
             tracing::debug!(%error, "not shown");
         }

@@ -3,21 +3,20 @@
 //! Invariants:
 //! - A decision is stored only if no coordinator stored one for the execution since `after` ([`Error::Conflict`]).
 //! - A [`Tail`] gives records in stream order, each once, without gaps.
-//! - An input stays with the coordinators until it is acknowledged, and comes again if it is not.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull, push};
-use async_nats::jetstream::message::Acker;
+use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use backon::{ExponentialBuilder, Retryable as _};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use mahavishnu_core::execution::{Fact, Record};
 use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::inputs::Cursor;
 
 use crate::partition::Partition;
-use crate::{Bus, Error, Result, Trace, streams, subjects};
+use crate::{Bus, Error, Result, Trace, subjects};
 
 /// A record of the history with the execution that it belongs to.
 #[derive(Clone, Debug)]
@@ -28,27 +27,6 @@ pub struct Stored {
     pub record: Record,
     /// The trace context that it was published under.
     pub trace: Trace,
-}
-
-/// An input that is to be acted upon.
-pub struct InputDelivery {
-    /// The execution.
-    pub execution: ExecutionId,
-    /// The input's position in the history.
-    pub position: u64,
-    /// When this copy was delivered; above 1 for one that was not acknowledged before.
-    pub delivery: u32,
-    acker: Acker,
-}
-
-impl InputDelivery {
-    /// Everything that the input caused is stored.
-    pub async fn ack(self) {
-        if let Err(error) = self.acker.ack().await {
-            // It comes again, and finds nothing to do.
-            tracing::debug!(%error, "input not acknowledged");
-        }
-    }
 }
 
 /// Every record of every execution, in stream order, from some position on.
@@ -114,30 +92,21 @@ impl Bus {
         self.store(&envelope.subject, message).await
     }
 
-    /// Follows all histories from now on. Reconnects and fills its gaps by itself.
+    /// Follows all histories from after these cursors on, from the beginning where there is none. Reconnects and fills its
+    /// gaps by itself.
     ///
     /// # Errors
     /// When a stream does not exist or cannot be reached.
-    pub async fn tail(&self) -> Result<Tail> {
+    pub async fn tail(&self, cursors: &[Cursor]) -> Result<Tail> {
         let mut tails = Vec::new();
         for partition in Partition::all(self.partitions().await?) {
+            let passed = cursors.get(partition.number()).map_or(0, |cursor| cursor.passed);
             let open = || async {
                 let stream = self.js.get_stream(partition.stream()).await.map_err(Error::new)?;
-                self.tail_after(partition, stream.cached_info().state.last_sequence).await
+                let last = stream.cached_info().state.last_sequence;
+                self.tail_after(partition, passed.min(last)).await
             };
             tails.push(open.retry(patience()).await?);
-        }
-        Ok(together(tails))
-    }
-
-    /// Follows all histories from their beginning.
-    ///
-    /// # Errors
-    /// When a stream does not exist or cannot be reached.
-    pub async fn tail_of_all(&self) -> Result<Tail> {
-        let mut tails = Vec::new();
-        for partition in Partition::all(self.partitions().await?) {
-            tails.push(self.tail_after(partition, 0).await?);
         }
         Ok(together(tails))
     }
@@ -191,38 +160,6 @@ impl Bus {
             }
         });
         Ok(Tail { start: vec![start], items: items.boxed() })
-    }
-
-    /// The inputs that the coordinators share: each goes to one of them, until it is acknowledged.
-    ///
-    /// # Errors
-    /// When the consumer does not exist or cannot be reached.
-    pub async fn inputs(&self) -> Result<BoxStream<'static, Result<InputDelivery>>> {
-        let mut all = Vec::new();
-        for partition in Partition::all(self.partitions().await?) {
-            all.push(self.shared(&partition.stream(), 1_000).await?);
-        }
-        Ok(merged(all)
-            .map(|message| {
-                let message = message.map_err(Error::new)?;
-                let (position, delivery) = place(&message)?;
-                let (message, acker) = message.split();
-                let execution = subjects::execution(&message.subject).ok_or(Error::NotFound)?;
-                Ok(InputDelivery { execution, position, delivery, acker })
-            })
-            .boxed())
-    }
-
-    /// What the coordinators share of a stream, some at a time. Patient: a coordinator that has said that it is ready does
-    /// not end because a server is slow for a moment.
-    pub(crate) async fn shared(&self, stream: &str, batch: usize) -> Result<pull::Stream> {
-        let open = || async {
-            let consumer: PullConsumer =
-                self.js.get_consumer_from_stream(streams::COORDINATORS, stream).await.map_err(Error::new)?;
-            let messages = consumer.stream().max_messages_per_batch(batch).heartbeat(Duration::from_secs(5));
-            messages.messages().await.map_err(Error::new)
-        };
-        open.retry(patience()).await
     }
 }
 

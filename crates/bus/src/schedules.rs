@@ -13,8 +13,9 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::message::{Acker, PublishMessage};
+use backon::Retryable as _;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -147,12 +148,19 @@ impl Bus {
         self.store(&subjects::schedule_timer(id, at), message).await.map(drop)
     }
 
-    /// The wakes that the coordinators share: each goes to one of them, until it is acknowledged.
+    /// The wakes that the coordinators share: each goes to one of them, until it is acknowledged. Patient: a coordinator that
+    /// has said that it is ready does not end because a server is slow for a moment.
     ///
     /// # Errors
     /// When the consumer does not exist or cannot be reached.
     pub async fn wakes(&self) -> Result<BoxStream<'static, Result<Wake>>> {
-        let messages = self.shared(streams::SCHEDULES, 100).await?;
+        let open = || async {
+            let consumer = self.js.get_consumer_from_stream(streams::COORDINATORS, streams::SCHEDULES).await;
+            let consumer: PullConsumer = consumer.map_err(Error::new)?;
+            let messages = consumer.stream().max_messages_per_batch(100).heartbeat(Duration::from_secs(5));
+            messages.messages().await.map_err(Error::new)
+        };
+        let messages = open.retry(log::patience()).await?;
         Ok(messages
             .map(|message| {
                 let message = message.map_err(Error::new)?;

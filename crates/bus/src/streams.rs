@@ -25,8 +25,8 @@ pub const COORDINATORS: &str = "coordinators";
 /// Longest wait between two tries to make the streams.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// Unacknowledged inputs that the coordinators may hold together: as many executions as move at once.
-const MAX_INPUTS_IN_FLIGHT: i64 = 10_000;
+/// Unacknowledged wakes of schedules that the coordinators may hold together.
+const MAX_WAKES_IN_FLIGHT: i64 = 10_000;
 
 pub fn task_consumer(queue: &Queue) -> String {
     format!("task-{queue}")
@@ -51,10 +51,12 @@ impl Bus {
     }
 
     async fn try_ensure(&self, engines: &[EngineName]) -> Result<()> {
-        let partitions = self.ensure_histories().await?;
+        self.ensure_histories().await?;
         let summaries = Config {
             name: SUMMARIES.to_owned(),
-            description: Some("last summary of each execution and approval".to_owned()),
+            description: Some(
+                "last summary of each execution and approval, and where coordinators start".to_owned(),
+            ),
             subjects: vec![subjects::SUMMARIES.to_owned()],
             max_messages_per_subject: 1,
             allow_rollup: true,
@@ -105,19 +107,16 @@ impl Bus {
                 .await
                 .map_err(Error::new)?;
         }
-        let shared = Partition::all(partitions).map(|partition| (partition.stream(), partition.inputs()));
-        let wakes = (SCHEDULES.to_owned(), subjects::SCHEDULE_WAKES.to_owned());
-        for (stream, filter) in shared.chain([wakes]) {
-            self.ensure_consumer(&stream, COORDINATORS.to_owned(), filter, MAX_INPUTS_IN_FLIGHT).await?;
-        }
+        let wakes = subjects::SCHEDULE_WAKES.to_owned();
+        self.ensure_consumer(SCHEDULES, COORDINATORS.to_owned(), wakes, MAX_WAKES_IN_FLIGHT).await?;
         for engine in engines {
             self.ensure_queue(&engine.into()).await?;
         }
         Ok(())
     }
 
-    /// Makes or updates the streams that share the histories; gives how many they are.
-    async fn ensure_histories(&self) -> Result<u32> {
+    /// Makes or updates the streams that share the histories.
+    async fn ensure_histories(&self) -> Result<()> {
         let asked = self.options.partitions;
         let partitions = match self.js.get_stream(HISTORY).await {
             Ok(stream) => {
@@ -142,7 +141,7 @@ impl Bus {
             self.js.create_or_update_stream(config).await.map_err(Error::new)?;
         }
         self.learn_partitions(partitions);
-        Ok(partitions)
+        Ok(())
     }
 
     fn history_config(&self, partition: Partition, partitions: u32) -> Config {

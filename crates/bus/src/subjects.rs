@@ -10,6 +10,7 @@
 //! schedule.timer.<schedule>.<n>   fires into schedule.wake.<schedule>         stream SCHEDULES
 //! sum.execution.<execution>       last summary                                stream SUMMARIES
 //! sum.approval.<approval id>      last summary                                stream SUMMARIES
+//! sum.inputs.<partition>          where coordinators start to look at inputs  stream SUMMARIES
 //! checkpoint.<execution>.<stage>  what an engine needs to go on             stream CHECKPOINTS
 //! state.<engine>.<key hash>       what an engine keeps beyond its stages      stream ENGINE_STATE
 //! sum.dead-letter.<its id>        last summary                                stream SUMMARIES
@@ -19,6 +20,7 @@
 //! worker.<engine>.<worker>        heartbeats                                  core, not kept
 //! worker-ping                     asks every worker for a heartbeat           core, not kept
 //! cancel.<execution>              workers stop what they run for it           core, not kept
+//! coordinator                     what coordinators tell each other           core, not kept
 //! ```
 //!
 //! A queue is an engine's name, or `<engine>@<pool>`. Where several streams share the histories, the subjects of all but the first
@@ -45,6 +47,7 @@ pub const CHECKPOINTS: &str = "checkpoint.*.*";
 pub const ENGINE_STATES: &str = "state.>";
 pub const HEARTBEATS: &str = "worker.*.*";
 pub const WORKER_PING: &str = "worker-ping";
+pub const COORDINATOR: &str = "coordinator";
 pub const CANCELS: &str = "cancel.*";
 pub const LIVE: &str = "live.*";
 pub const ARTIFACTS: &str = "$O.MAHAVISHNU_ARTIFACTS.M.*";
@@ -75,6 +78,10 @@ pub fn is_input(subject: &str) -> bool {
 
 pub fn checkpoints(id: &ExecutionId, stage: &StageId) -> String {
     format!("checkpoint.{id}.{stage}")
+}
+
+pub fn input_cursor(partition: usize) -> String {
+    format!("sum.inputs.{partition}")
 }
 
 /// `digest` is of the key.

@@ -21,6 +21,7 @@ use mahavishnu_bus::partition::MAX_PARTITIONS;
 use mahavishnu_core::engine::Registry;
 use mahavishnu_process::Threads;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -153,16 +154,18 @@ pub async fn run(
     let engines: Vec<_> = registry.profiles().map(|profile| profile.name.clone()).collect();
     let prepare = async {
         bus.ensure(&engines).await.context("JetStream set-up")?;
-        let tail = bus.tail().await.context("tail of the history")?;
-        anyhow::Ok((tail, bus.partitions().await?))
+        let cursors = bus.input_cursors().await.context("cursors of the inputs")?;
+        let tail = bus.tail(&cursors).await.context("tail of the history")?;
+        anyhow::Ok((cursors, tail, bus.partitions().await?))
     };
-    let (tail, partitions) = tokio::select! {
+    let (cursors, tail, partitions) = tokio::select! {
         prepared = prepare => prepared?,
         // There may be no server to wait for.
         () = stop.cancelled() => return Ok(()),
     };
     let measurements = Measurements::default();
     let shown = bus.shown().await.context("what is shown live")?;
+    let starts = tail.start.clone();
     let (histories, feeder) = Histories::new(bus.clone(), tail, shown, measurements.clone());
     let workers = Workers::default();
     let level = Level { durability: options.durability, replicas: options.replicas, partitions };
@@ -179,16 +182,17 @@ pub async fn run(
     let app =
         App::new(bus.clone(), seen, registry, known, Terms { level, retention }, measurements, stop.clone());
     let scheduler = app.scheduler.clone();
-    let driver = Driver::new(bus.clone(), histories);
+    let driver = Driver::new(bus.clone(), histories, cursors, &starts);
     let retaining = retaining(app.clone());
 
     let heartbeats = workers.listen(&bus).await.context("heartbeats")?;
     let listening = workers.run(heartbeats, bus.clone(), engines_known);
     let listening = part("heartbeats", async { Ok(listening.await?) });
-    let feeding = part("tail of the history", async { Ok(feeder.run().await?) });
+    let (arrivals, arrived) = mpsc::unbounded_channel();
+    let feeding = part("tail of the history", async { Ok(feeder.run(arrivals).await?) });
     let serving = part("gRPC", service::serve(app, listener, stop.clone()));
     let stopping = stop.clone();
-    let driving = part("inputs", async { Ok(driver.run(stopping).await?) });
+    let driving = part("inputs", async { Ok(driver.run(arrived, stopping).await?) });
     let stopping = stop.clone();
     let scheduling = part("schedules", async { Ok(scheduler.run(stopping).await?) });
     tracing::info!(%address, durability = level.durability.as_str(), replicas = level.replicas, partitions, "coordinator ready");

@@ -6,6 +6,7 @@ pub mod engine;
 pub mod execution;
 pub mod expression;
 pub mod id;
+pub mod inputs;
 pub mod recommendation;
 pub mod schedule;
 pub mod selection;

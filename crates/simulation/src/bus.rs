@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use mahavishnu_core::execution::{Fact, Record, Timer};
-use mahavishnu_core::id::{EngineName, ExecutionId, Queue as TaskQueue};
+use mahavishnu_core::id::{EngineName, ExecutionId, Queue};
+use mahavishnu_core::inputs::Cursor;
 
 use crate::check::{Live, Logged};
 
@@ -21,7 +22,7 @@ pub struct Conflict;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Input,
-    Task(TaskQueue),
+    Task(Queue),
     Decision,
     Timer(String),
 }
@@ -54,15 +55,6 @@ pub struct Delivery {
     pub trace: String,
 }
 
-/// Which durable consumer.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Queue {
-    /// The inputs, which the coordinators share.
-    Inputs,
-    /// The tasks of one engine, or of one pool of it.
-    Tasks(TaskQueue),
-}
-
 #[derive(Clone, Debug, Default)]
 struct Consumer {
     cursor: u64,
@@ -82,13 +74,13 @@ pub struct ModelBus {
     window: TimeDelta,
     seen: BTreeMap<String, (u64, DateTime<Utc>)>,
     consumers: BTreeMap<Queue, Consumer>,
+    /// Where a coordinator would start.
+    pub cursor: Cursor,
 }
 
 impl ModelBus {
     /// An empty one. `window` is how long a message id is remembered.
     pub fn new(engines: &[EngineName], lease: TimeDelta, window: TimeDelta) -> Self {
-        let mut queues = vec![Queue::Inputs];
-        queues.extend(engines.iter().map(|engine| Queue::Tasks(engine.into())));
         Self {
             entries: BTreeMap::new(),
             last: 0,
@@ -96,7 +88,8 @@ impl ModelBus {
             lease,
             window,
             seen: BTreeMap::new(),
-            consumers: queues.into_iter().map(|queue| (queue, Consumer::default())).collect(),
+            consumers: engines.iter().map(|engine| (engine.into(), Consumer::default())).collect(),
+            cursor: Cursor::default(),
         }
     }
 
@@ -220,11 +213,9 @@ impl ModelBus {
         let position = match over {
             Some(position) => position,
             None => {
-                let wanted = |entry: &Entry| match queue {
-                    Queue::Inputs => entry.subject == Subject::Input,
-                    Queue::Tasks(engine) => entry.subject == Subject::Task(engine.clone()),
-                };
-                let new = self.entries.range(consumer.cursor + 1..).find(|(_, entry)| wanted(entry));
+                let wanted = Subject::Task(queue.clone());
+                let new =
+                    self.entries.range(consumer.cursor + 1..).find(|(_, entry)| entry.subject == wanted);
                 consumer.cursor = *new?.0;
                 consumer.cursor
             }
@@ -308,6 +299,9 @@ impl ModelBus {
     /// What can still move executions.
     pub fn live(&self) -> Live {
         let mut live = Live::default();
+        let Cursor { passed, waiting } = &self.cursor;
+        let is_acted_on =
+            |position: u64| position > *passed || waiting.iter().any(|(waits, _)| *waits == position);
         for (position, entry) in &self.entries {
             let waits = |queue: &Queue| {
                 self.consumers.get(queue).is_some_and(|consumer| {
@@ -315,10 +309,10 @@ impl ModelBus {
                 })
             };
             match (&entry.subject, &entry.fact) {
-                (Subject::Input, _) if waits(&Queue::Inputs) => {
+                (Subject::Input, _) if is_acted_on(*position) => {
                     live.inputs.insert(entry.execution.clone());
                 }
-                (Subject::Task(engine), Fact::Scheduled(task)) if waits(&Queue::Tasks(engine.clone())) => {
+                (Subject::Task(engine), Fact::Scheduled(task)) if waits(engine) => {
                     let number = (entry.execution.clone(), task.stage.clone(), task.attempt, task.resume);
                     live.tasks.insert(number);
                 }

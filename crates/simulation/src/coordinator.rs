@@ -1,4 +1,6 @@
-//! A coordinator: folds the tail, takes inputs, performs the steps of the core's `Advance`, acknowledges.
+//! A coordinator: folds the tail, takes the inputs that it brings, performs the steps of the core's `Advance`, settles.
+//!
+//! Whose turn an input is says only how soon a coordinator acts on it, so here it is anybody's, sooner or later.
 //!
 //! Its memory follows the rules of the real one: executions are fed by the tail, loaded on demand by reads that are
 //! not atomic and may come from a server that is behind, though not behind what the tail had passed when the load began;
@@ -11,8 +13,8 @@ use mahavishnu_core::execution::{
     Advance, Decided, Fact, Phase, Record, StageState, State, Step, Timer, Void,
 };
 use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::inputs::{Cursor, Inputs, PATIENCE, Turn};
 
-use crate::bus::{Delivery, Queue};
 use crate::check::Logged;
 use crate::environment::{Environment, Reply, Write};
 use crate::mutation::Mutation;
@@ -41,8 +43,8 @@ pub struct Memory {
 }
 
 enum Task {
-    /// The tail has not passed the input.
-    Passing,
+    /// The history is being loaded.
+    Loading,
     /// Watching over the limit of an attempt that began; how often it was tried.
     Limiting(u32),
     /// Performing; the step that is under way, and how often it was tried.
@@ -50,7 +52,7 @@ enum Task {
 }
 
 struct Handling {
-    input: Delivery,
+    input: Turn,
     task: Task,
     /// For a mistake: timers that are set too late.
     late: Vec<Step>,
@@ -65,26 +67,34 @@ pub struct Coordinator {
     pub stopped: bool,
     tail: u64,
     pub memory: BTreeMap<ExecutionId, Memory>,
+    inputs: Inputs,
+    /// How much of what coordinators say it has heard.
+    heard: usize,
+    /// A cursor on its way to the server.
+    saving: Option<Cursor>,
     handling: Vec<Handling>,
 }
 
 impl Coordinator {
     pub fn new(name: String) -> Self {
-        Self { name, life: 0, stopped: false, tail: 0, memory: BTreeMap::new(), handling: Vec::new() }
+        let (tail, memory, inputs, heard, saving, handling) = Default::default();
+        Self { name, life: 0, stopped: false, tail, memory, inputs, heard, saving, handling }
     }
 
-    /// Killed and started again: the memory is empty, the tail begins where the stream ends.
+    /// Killed and started again: the memory is empty, the tail begins at the cursor that was saved last.
     pub fn restart(&mut self, env: &Environment) {
-        self.life += 1;
-        self.stopped = false;
-        self.tail = env.bus.last();
-        self.memory.clear();
-        self.handling.clear();
+        *self = Self {
+            life: self.life + 1,
+            tail: env.bus.cursor.passed,
+            inputs: Inputs::from(env.bus.cursor.clone()),
+            heard: env.settled.len(),
+            ..Self::new(std::mem::take(&mut self.name))
+        };
     }
 
-    /// Nothing is under way and the tail has come to the end.
+    /// Nothing asks for anything and the tail has come to the end.
     pub fn is_idle(&self, env: &Environment) -> bool {
-        self.handling.is_empty() && env.bus.following(self.tail).is_none()
+        self.inputs.is_empty() && env.bus.following(self.tail).is_none()
     }
 
     /// Folds the next record of the tail.
@@ -94,6 +104,9 @@ impl Coordinator {
             return;
         };
         self.tail = logged.record.position;
+        if !logged.record.fact.is_decision() {
+            self.inputs.arrive(self.tail, id.clone());
+        }
         let first = matches!(logged.record.fact, Fact::Accepted(_));
         if first && !self.memory.contains_key(&id) {
             self.memory.insert(id.clone(), Memory::new(Load::Done, self.tail));
@@ -106,16 +119,38 @@ impl Coordinator {
         }
     }
 
-    /// Takes an input.
+    /// Takes inputs.
     pub fn take(&mut self, env: &mut Environment) {
-        if let Some(input) = env.bus.pull(&Queue::Inputs) {
-            if env.fault("input lost on its way", 10) {
-                return;
+        (0..PATIENCE).for_each(|_| self.inputs.tick());
+        for input in self.inputs.take_all(|_| env.rng.u64(..3)) {
+            if env.makes(Mutation::SettledFirst) {
+                self.inputs.settle(input.position);
             }
-            if env.makes(Mutation::InputAckedFirst) {
-                env.bus.ack(&Queue::Inputs, input.position);
+            self.handling.push(Handling { input, task: Task::Loading, late: Vec::new() });
+        }
+    }
+
+    /// Hears what coordinators say that is done with.
+    pub fn hear(&mut self, env: &mut Environment) {
+        let heard = std::mem::replace(&mut self.heard, env.settled.len());
+        for n in heard..self.heard {
+            if !env.fault("heartbeat lost", 100) {
+                self.inputs.settle(env.settled[n]);
             }
-            self.handling.push(Handling { input, task: Task::Passing, late: Vec::new() });
+        }
+    }
+
+    /// Saves a cursor, which is an old one when it arrives.
+    pub fn save(&mut self, env: &mut Environment) {
+        if let Some(cursor) = self.saving.take() {
+            env.bus.cursor = cursor;
+        }
+        if !env.fault("cursor not saved", 100) {
+            let mut cursor = self.inputs.cursor(env.rng.usize(..4));
+            if env.makes(Mutation::CursorBehindWaiting) {
+                cursor.passed = self.tail;
+            }
+            self.saving = Some(cursor);
         }
     }
 
@@ -128,6 +163,9 @@ impl Coordinator {
         let mut handling = self.handling.swap_remove(index);
         if self.go_on(&mut handling, env) {
             self.handling.push(handling);
+        } else {
+            // Nothing, if it is done with.
+            self.inputs.give_back(handling.input.position);
         }
     }
 
@@ -186,12 +224,9 @@ impl Coordinator {
     /// A step; whether there are more.
     fn go_on(&mut self, handling: &mut Handling, env: &mut Environment) -> bool {
         let id = handling.input.execution.clone();
-        if matches!(handling.task, Task::Passing) {
-            if self.tail < handling.input.position && !env.makes(Mutation::InputNotAwaited) {
-                return true;
-            }
+        if matches!(handling.task, Task::Loading) {
             match self.load(&id, env) {
-                None => return self.acknowledge(handling, env),
+                None => return self.settle(handling, env),
                 Some(false) => return true,
                 Some(true) => handling.task = Task::Limiting(0),
             }
@@ -221,7 +256,7 @@ impl Coordinator {
         let step = under_way.take().unwrap_or_else(|| advance.next(&id, &memory.state));
         let write = match &step {
             Step::Wait(_) => return true,
-            Step::Done => return self.acknowledge(handling, env),
+            Step::Done => return self.settle(handling, env),
             Step::SetTimer { .. } if env.makes(Mutation::TimerAfterRecord) && tries == &0 => {
                 handling.late.push(step);
                 return true;
@@ -246,13 +281,13 @@ impl Coordinator {
             }
             (Reply::Stored(_), _) => {}
             (Reply::Conflict, _) if env.makes(Mutation::RefusalTakenForSuccess) => {
-                return self.acknowledge(handling, env);
+                return self.settle(handling, env);
             }
             (Reply::Conflict, _) => advance.refused(),
             (Reply::Silence, _) => {
                 *tries += 1;
                 if *tries > TRIES {
-                    // The input comes again.
+                    // The input's turn comes again.
                     return false;
                 }
                 *under_way = Some(step);
@@ -264,9 +299,10 @@ impl Coordinator {
     }
 
     /// Sets the timer that the input asks for; whether that is done.
-    fn limit(&self, input: &Delivery, env: &mut Environment) -> bool {
+    fn limit(&self, input: &Turn, env: &mut Environment) -> bool {
         let Some(memory) = self.memory.get(&input.execution) else { return false };
-        match memory.state.timeout_after(&input.fact) {
+        let record = memory.records.iter().find(|(record, _)| record.position == input.position);
+        match record.and_then(|(record, _)| memory.state.timeout_after(&record.fact)) {
             Some((Timer::Timeout { .. }, _)) if env.makes(Mutation::LimitNotWatched) => true,
             Some((Timer::Approval { .. }, _)) if env.makes(Mutation::PauseNotWatched) => true,
             Some((timer, at)) => {
@@ -281,11 +317,10 @@ impl Coordinator {
         self.handling.iter().any(|handling| deciding(handling) && &handling.input.execution == id)
     }
 
-    /// The input caused nothing more. It is done with, whether the server hears of it or not.
-    fn acknowledge(&self, handling: &Handling, env: &mut Environment) -> bool {
-        if !env.fault("acknowledgement lost", 30) {
-            env.bus.ack(&Queue::Inputs, handling.input.position);
-        }
+    /// The input caused nothing more. It is done with, and the others are told.
+    fn settle(&mut self, handling: &Handling, env: &mut Environment) -> bool {
+        self.inputs.settle(handling.input.position);
+        env.settled.push(handling.input.position);
         false
     }
 }

@@ -65,6 +65,8 @@ pub struct Environment {
     pub faults: Faults,
     /// What engines gave: execution, stage, attempt, resume, delivery.
     pub given: BTreeMap<(ExecutionId, String, u32, u32, u32), BTreeSet<String>>,
+    /// Inputs that coordinators say are done with.
+    pub settled: Vec<u64>,
     in_flight: Vec<InFlight>,
 }
 
@@ -78,6 +80,7 @@ impl Environment {
             hostile,
             faults: Faults::new(),
             given: BTreeMap::new(),
+            settled: Vec::new(),
             in_flight: Vec::new(),
         }
     }

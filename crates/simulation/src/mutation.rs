@@ -8,16 +8,16 @@ pub enum Mutation {
     AttemptIgnored,
     /// A coordinator lets the last result of an attempt win, not the first.
     LastResultWins,
-    /// A coordinator acknowledges an input before what it causes is stored.
-    InputAckedFirst,
+    /// A coordinator settles an input before what it causes is stored.
+    SettledFirst,
+    /// A cursor stands behind inputs that wait and that it does not name.
+    CursorBehindWaiting,
     /// A worker acknowledges its task before the result is stored.
     TaskAckedFirst,
     /// Decisions are stored without their condition.
     ConditionDropped,
     /// A coordinator takes a refused decision for a stored one.
     RefusalTakenForSuccess,
-    /// A coordinator decides before it has folded up to its input.
-    InputNotAwaited,
     /// What the tail brings while a history is being loaded is dropped.
     LoadForgetsTail,
     /// A load takes what a server that is behind the tail has for everything there is.
@@ -89,11 +89,11 @@ impl Mutation {
     pub const ALL: &[(Self, &[&str])] = &[
         (Self::AttemptIgnored, &["I2", "I3", "I4"]),
         (Self::LastResultWins, &["I2", "I4"]),
-        (Self::InputAckedFirst, &["I1", "I7"]),
+        (Self::SettledFirst, &["I1", "I7"]),
+        (Self::CursorBehindWaiting, &["I1", "I7"]),
         (Self::TaskAckedFirst, &["I1", "I7"]),
         (Self::ConditionDropped, &["I1", "I2"]),
         (Self::RefusalTakenForSuccess, &["I1", "I7"]),
-        (Self::InputNotAwaited, &["I1", "I7"]),
         (Self::LoadForgetsTail, &["I4"]),
         (Self::ServerTrusted, &["I4", "I5"]),
         (Self::TimerAfterRecord, &["I1", "I7"]),

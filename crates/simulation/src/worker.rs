@@ -6,10 +6,10 @@ use chrono::TimeDelta;
 use mahavishnu_core::execution::{
     Completed, Fact, Failed, Failure, Object, Origin, Paused, Progressed, Question, Task,
 };
-use mahavishnu_core::id::{ArtifactId, EngineName, WorkerId};
+use mahavishnu_core::id::{ArtifactId, EngineName, Queue, WorkerId};
 use serde_json::json;
 
-use crate::bus::{Delivery, Queue};
+use crate::bus::Delivery;
 use crate::environment::{Environment, Reply, Write};
 use crate::mutation::Mutation;
 
@@ -46,7 +46,7 @@ pub struct Worker {
 impl Worker {
     pub fn new(name: &str, engine: EngineName) -> Self {
         let id = WorkerId::parse(name).unwrap();
-        Self { id, queue: Queue::Tasks((&engine).into()), attempts: Vec::new(), stopped: false }
+        Self { id, queue: (&engine).into(), attempts: Vec::new(), stopped: false }
     }
 
     /// Killed and started again.

@@ -103,8 +103,10 @@ impl World {
             (self.env.rng.usize(..self.coordinators.len()), self.env.rng.usize(..self.workers.len()));
         match self.env.rng.u32(..100) {
             0..22 => self.coordinate(c, 0),
-            22..30 => self.coordinate(c, 1),
-            30..52 => self.coordinate(c, 2),
+            22..27 => self.coordinate(c, 1),
+            27..29 => self.coordinate(c, 2),
+            29 => self.coordinate(c, 3),
+            30..52 => self.coordinate(c, 4),
             52..58 => self.work(w, true),
             58..74 => self.work(w, false),
             74..80 => self.watch(),
@@ -152,6 +154,8 @@ impl World {
             _ if coordinator.stopped => {}
             0 => coordinator.follow(&self.env),
             1 => coordinator.take(&mut self.env),
+            2 => coordinator.hear(&mut self.env),
+            3 => coordinator.save(&mut self.env),
             _ => coordinator.handle(&mut self.env),
         }
     }
@@ -192,7 +196,7 @@ impl World {
         for round in 0..ROUNDS {
             let before = self.env.bus.last();
             for c in 0..self.coordinators.len() {
-                (0..24).for_each(|what| self.coordinate(c, what % 4));
+                (0..24).for_each(|what| self.coordinate(c, what % 6));
                 // People find what waits in lists, whoever has it in memory.
                 for request in &self.requests {
                     self.coordinators[c].load(&request.execution(), &mut self.env);

@@ -3,6 +3,8 @@ use futures::future::join_all;
 use mahavishnu_bus::Error;
 use mahavishnu_bus::log::{Stored, Tail, TailItem};
 use mahavishnu_core::execution::Record;
+use mahavishnu_core::inputs::Cursor;
+use mahavishnu_proto::worker::{CoordinatorHeartbeat, SettledInputs};
 use mahavishnu_test_support::wait::in_time;
 
 use super::*;
@@ -98,7 +100,7 @@ async fn of_many_coordinators_one_decides_while_inputs_pour_in() {
 async fn the_history_is_what_the_tail_gives_also_beside_garbage() {
     let (nats, bus) = start().await;
     let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-    let mut tail = bus.tail().await.unwrap();
+    let mut tail = bus.tail(&[]).await.unwrap();
     let id = execution("e1");
     bus.accept(&id, &accepted(), &trace()).await.unwrap();
     let mut garbage = Vec::new();
@@ -169,7 +171,7 @@ async fn a_long_history_is_read_whole() {
 #[tokio::test]
 async fn what_is_too_large_for_a_message_comes_back_equal() {
     let (_nats, bus) = start().await;
-    let mut tail = bus.tail().await.unwrap();
+    let mut tail = bus.tail(&[]).await.unwrap();
     let id = execution("e1");
     bus.accept(&id, &accepted(), &Trace::new()).await.unwrap();
     let output = completed(json!({"text": "x\u{1F600}".repeat(400_000), "float": 0.1 + 0.2}));
@@ -187,19 +189,36 @@ async fn what_is_too_large_for_a_message_comes_back_equal() {
 }
 
 #[tokio::test]
-async fn an_input_comes_again_until_it_is_acknowledged() {
+async fn a_tail_starts_at_a_cursor_and_never_behind_the_end() {
     let (_nats, bus) = start().await;
+    assert_eq!(bus.input_cursors().await.unwrap(), [Cursor::default()], "nobody has been here");
     let id = execution("e1");
     let first = bus.accept(&id, &accepted(), &Trace::new()).await.unwrap();
-    let mut inputs = bus.inputs().await.unwrap();
-    for delivery in 1..=2 {
-        let input = in_time("the input", inputs.next()).await.unwrap().unwrap().unwrap();
-        assert_eq!((&input.execution, input.position, input.delivery), (&id, first, delivery));
-        if delivery == 2 {
-            input.ack().await;
-        }
+    let cursor = Cursor { passed: first, waiting: vec![(first, id.clone())] };
+    for saved in [Cursor::default(), cursor.clone()] {
+        bus.save_input_cursor(0, &saved).await.unwrap();
+        assert_eq!(bus.input_cursors().await.unwrap(), [saved]);
     }
     let second = bus.input(&id, &progressed("p"), &Trace::new()).await.unwrap();
-    let input = in_time("the input", inputs.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!((input.position, input.delivery), (second, 1));
+    for (cursors, expected) in [(vec![], first), (vec![cursor], second)] {
+        let mut tail = bus.tail(&cursors).await.unwrap();
+        let item = in_time("the tail", tail.items.next()).await.unwrap().unwrap();
+        assert!(matches!(item, (_, TailItem::Record(stored)) if stored.record.position == expected));
+    }
+    // The server lost what the cursor had passed.
+    let tail = bus.tail(&[Cursor { passed: 1_000, waiting: Vec::new() }]).await.unwrap();
+    assert_eq!(tail.start, [second]);
+}
+
+#[tokio::test]
+async fn coordinators_hear_each_other() {
+    let (nats, bus) = start().await;
+    let mut heard = bus.coordinators().await.unwrap();
+    // Once the server has answered, it knows of the subscription.
+    bus.input_cursors().await.unwrap();
+    let settled = vec![SettledInputs { partition: 0, positions: vec![3, 900] }];
+    let said = CoordinatorHeartbeat { coordinator: 7, settled, leaving: true };
+    let other = connect(&nats).await;
+    other.tell_coordinators(&said).await;
+    assert_eq!(in_time("a heartbeat", heard.next()).await.unwrap().unwrap(), said);
 }

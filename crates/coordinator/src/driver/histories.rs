@@ -14,8 +14,9 @@ use mahavishnu_bus::partition::Partition;
 use mahavishnu_bus::{Bus, Error, Result};
 use mahavishnu_core::execution::Fact;
 use mahavishnu_core::id::ExecutionId;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 
+use super::Arrival;
 use super::history::History;
 use crate::measured::Measurements;
 
@@ -237,11 +238,11 @@ impl Entry {
 }
 
 impl Feeder {
-    /// Follows the tail.
+    /// Follows the tail, and passes on which inputs it brings.
     ///
     /// # Errors
     /// When the tail ends, which it does only with the connection.
-    pub async fn run(mut self) -> Result<()> {
+    pub async fn run(mut self, inputs: mpsc::UnboundedSender<Arrival>) -> Result<()> {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             let item = tokio::select! {
@@ -261,6 +262,11 @@ impl Feeder {
                     let position = stored.record.position;
                     let first = matches!(stored.record.fact, Fact::Accepted(_));
                     let last = stored.record.fact.is_terminal();
+                    let arrival = (!stored.record.fact.is_decision()).then(|| Arrival {
+                        partition: partition.number(),
+                        position,
+                        execution: stored.execution.clone(),
+                    });
                     if let Some(history) = self.histories.entry(partition, &stored.execution, position, first)
                     {
                         history.follow(stored);
@@ -270,6 +276,10 @@ impl Feeder {
                         if let Some((engine, took)) = history.took(position) {
                             self.measurements.add(engine, took);
                         }
+                    }
+                    if let Some(arrival) = arrival {
+                        // Nobody takes them any more when the process is to end.
+                        let _ = inputs.send(arrival);
                     }
                     position
                 }

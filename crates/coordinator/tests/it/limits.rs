@@ -22,7 +22,7 @@ async fn an_attempt_whose_worker_vanished_times_out_and_is_tried_again() {
     let id = first.begin(limited(2)).await;
     let a = worker.take().await;
     worker.start(&a).await;
-    // Whoever would set the timer dies too. The start is not acknowledged then, and another takes it over.
+    // Whoever would set the timer dies too. The start is not settled then, and another takes it over.
     drop(first);
     let second = Coordinator::start(&nats).await;
     let (of, signal) = in_time("the signal", signals.next()).await.unwrap().unwrap();

@@ -25,6 +25,7 @@ mod schedules;
 mod takeover;
 mod worker;
 
+use mahavishnu_bus::{Bus, Options};
 use mahavishnu_core::execution::Object;
 use mahavishnu_proto::{json as structs, v1};
 use mahavishnu_test_support::nats::TestNats;
@@ -42,6 +43,20 @@ async fn start() -> (TestNats, Coordinator) {
     let nats = TestNats::start().await.unwrap();
     let coordinator = Coordinator::start(&nats).await;
     (nats, coordinator)
+}
+
+/// Waits until everything that the inputs so far ask for is stored, and a coordinator that starts would know that.
+async fn settled(nats: &TestNats) {
+    let bus = Bus::connect(Options::new(nats.url(), "test")).await.unwrap();
+    let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let stream = raw.get_stream("MAHAVISHNU_HISTORY").await.unwrap();
+    let last = stream.get_last_raw_message_by_subject("in.*").await.unwrap().sequence;
+    wait_for("every input to be settled", async || {
+        let cursors = bus.input_cursors().await.unwrap();
+        cursors.iter().all(|cursor| cursor.passed >= last && cursor.waiting.is_empty()).then_some(())
+    })
+    .await
+    .unwrap();
 }
 
 fn object(value: Value) -> Object {

@@ -256,12 +256,7 @@ async fn a_deadline_decides_although_nobody_was_there() {
         assert_eq!((expire.seconds - create.seconds, expire.nanos), (1, create.nanos));
         asked.push((a, approval));
     }
-    wait_for("every input to be acknowledged", async || {
-        let info = stream.consumer_info("coordinators").await.unwrap();
-        (info.num_ack_pending == 0 && info.num_pending == 0).then_some(())
-    })
-    .await
-    .unwrap();
+    settled(&nats).await;
     drop(first);
     for (a, approval) in &asked {
         let nonce: u64 = approval.nonce.parse().unwrap();

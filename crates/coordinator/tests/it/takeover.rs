@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
-use mahavishnu_bus::{Bus, Options, Trace};
+use mahavishnu_bus::Trace;
 use mahavishnu_core::execution::{Accepted, Fact};
 use mahavishnu_core::id::ExecutionId;
+use mahavishnu_core::inputs::Cursor;
 use mahavishnu_core::workflow::Parsed;
 
 use super::*;
@@ -16,7 +16,6 @@ async fn what_was_accepted_and_not_yet_decided_is_taken_over() {
     let (nats, first) = start().await;
     drop(first);
     let bus = Bus::connect(Options::new(nats.url(), "test")).await.unwrap();
-    let mut inputs = bus.inputs().await.unwrap();
     let text = json!({"stages": [{"id": "a", "type": "custom", "task": {}}]}).to_string();
     let checked = Parsed::json(text.as_bytes()).check(&["custom"].as_slice()).unwrap();
     let accepted = Accepted {
@@ -28,14 +27,40 @@ async fn what_was_accepted_and_not_yet_decided_is_taken_over() {
         firing: None,
     };
     let id = ExecutionId::parse("e1").unwrap();
-    bus.accept(&id, &Fact::Accepted(accepted), &Trace::new()).await.unwrap();
-    let input = in_time("the input", inputs.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!((input.execution, input.delivery), (id, 1));
-    drop(inputs);
+    let passed = bus.accept(&id, &Fact::Accepted(accepted), &Trace::new()).await.unwrap();
+    bus.save_input_cursor(0, &Cursor { passed, waiting: vec![(passed, id)] }).await.unwrap();
 
     let second = Coordinator::start(&nats).await;
     Worker::join(&nats).await.complete("a", json!({})).await;
     assert_eq!(kinds(&second.watch("e1", 0).await).last().unwrap(), "completed");
+}
+
+/// Of some executions it was the turn of the one that dies.
+#[tokio::test]
+async fn of_two_coordinators_the_other_goes_on_when_one_dies() {
+    let (nats, first) = start().await;
+    let second = Coordinator::start(&nats).await;
+    let worker = Worker::join(&nats).await;
+    let mut tasks = Vec::new();
+    for _ in 0..8 {
+        first.begin(workflow([stage("a", &[]), stage("b", &["a"])])).await;
+        tasks.push(worker.take().await);
+    }
+    drop(first);
+    for a in &tasks {
+        worker.report(a, Outcome::Completed(json!({}))).await;
+    }
+    for _ in &tasks {
+        let b = worker.take().await;
+        worker.report(&b, Outcome::Completed(json!({}))).await;
+    }
+    for a in &tasks {
+        let events = second.watch(a.execution.as_str(), 0).await;
+        numbered(&events);
+        let expected =
+            ["accepted", "scheduled a.1", "completed a.1", "scheduled b.1", "completed b.1", "completed"];
+        assert_eq!(kinds(&events), expected);
+    }
 }
 
 #[tokio::test]
@@ -93,18 +118,12 @@ async fn an_unreadable_input_blocks_nobody() {
     let worker = Worker::join(&nats).await;
     let id = first.begin(workflow([stage("a", &[])])).await;
     let a = worker.take().await;
+    settled(&nats).await;
     drop(first);
     let raw = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     raw.publish(format!("in.{id}"), "\u{1}nonsense".into()).await.unwrap().await.unwrap();
     // It finds the nonsense as the last message of a history that it has yet to load.
     let second = Coordinator::start(&nats).await;
-    wait_for("every input to be acknowledged", async || {
-        let stream = raw.get_stream("MAHAVISHNU_HISTORY").await.unwrap();
-        let info = stream.consumer_info("coordinators").await.unwrap();
-        (info.num_ack_pending == 0 && info.num_pending == 0).then_some(())
-    })
-    .await
-    .unwrap();
     worker.report(&a, Outcome::Completed(json!({}))).await;
     let events = second.watch(&id, 0).await;
     numbered(&events);

@@ -1,10 +1,10 @@
-//! One coordinator's way from an input to its acknowledgement, step by step and without the waiting.
+//! One coordinator's way from an input to the moment at which it is settled, step by step and without the waiting.
 //!
 //! The driver performs the steps against NATS, the simulation against its model: both go the same way.
 //!
 //! Invariants:
 //! - Nothing is stored but on condition that the decisions folded so far are all that there are.
-//! - [`Step::Done`] comes only when the folded state asks for nothing more, so the input may be acknowledged.
+//! - [`Step::Done`] comes only when the folded state asks for nothing more, so the input may be settled.
 
 use std::collections::VecDeque;
 

@@ -455,6 +455,12 @@ impl Fact {
         }
     }
 
+    /// Stored by a coordinator on condition; everything else is an input.
+    pub fn is_decision(&self) -> bool {
+        matches!(self, Self::Scheduled(_) | Self::Skipped { .. } | Self::RetryScheduled { .. })
+            || self.is_terminal()
+    }
+
     /// The last fact that counts.
     pub fn is_terminal(&self) -> bool {
         matches!(

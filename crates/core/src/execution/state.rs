@@ -184,9 +184,7 @@ impl State {
         self.sequence += 1;
         self.position = record.position;
         self.updated = Some(record.time);
-        if matches!(record.fact, Fact::Scheduled(_) | Fact::Skipped { .. } | Fact::RetryScheduled { .. })
-            || record.fact.is_terminal()
-        {
+        if record.fact.is_decision() {
             self.decided = record.position;
         }
         (self.sequence, self.transition(record).err())

@@ -186,7 +186,7 @@ fn traced(history: &[Logged], complaints: &mut Complaints<'_>) {
     }
 }
 
-/// **I7.** At any moment an execution that has not ended has an input that no coordinator has acknowledged; or nothing
+/// **I7.** At any moment an execution that has not ended has an input that no cursor has passed by; or nothing
 /// is left to decide for it, every scheduled stage has a task that no worker has acknowledged, every back-off a timer,
 /// the deadline, the limit of an attempt that began and that of a pause their own, and at least one stage waits for one of these or for a person.
 fn orphans(history: &[Logged], live: &Live, complaints: &mut Complaints<'_>) {

@@ -68,7 +68,7 @@ pub struct View {
 /// What can still move executions.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
-    /// Executions with an input that no coordinator has acknowledged.
+    /// Executions with an input that a coordinator which starts would act on.
     pub inputs: BTreeSet<ExecutionId>,
     /// Tasks that no worker has acknowledged: stage, attempt, resume.
     pub tasks: BTreeSet<(ExecutionId, StageId, u32, u32)>,

@@ -3,19 +3,16 @@
 //! The real side is the `bus` crate over a `nats-server` that is killed and started again on the way; what that crate
 //! has no use for (message ids) goes over the client itself.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use futures::StreamExt as _;
-use mahavishnu_bus::log::InputDelivery;
 use mahavishnu_bus::tasks::Delivery;
 use mahavishnu_bus::{Bus, Error, Options, Trace};
 use mahavishnu_core::execution::{Accepted, Fact, Object, Task, Timer};
 use mahavishnu_core::id::{EngineName, ExecutionId, StageId};
 use mahavishnu_core::workflow::{Parsed, Workflow};
-use mahavishnu_simulation::bus::{Conflict, ModelBus, Queue};
+use mahavishnu_simulation::bus::{Conflict, ModelBus};
 use mahavishnu_test_support::nats::TestNats;
 use mahavishnu_test_support::wait::wait_for;
 
@@ -79,8 +76,7 @@ struct Both {
     nats: TestNats,
     real: Bus,
     model: ModelBus,
-    /// Receipts of the real side, by name.
-    inputs: HashMap<u64, InputDelivery>,
+    /// Receipts of the real side.
     tasks: Vec<Delivery>,
 }
 
@@ -91,7 +87,7 @@ impl Both {
         let real = Bus::connect(options).await.unwrap();
         real.ensure(&[engine()]).await.unwrap();
         let model = ModelBus::new(&[engine()], lease(), TimeDelta::milliseconds(100));
-        Self { nats, real, model, inputs: HashMap::new(), tasks: Vec::new() }
+        Self { nats, real, model, tasks: Vec::new() }
     }
 
     async fn accept(&mut self, id: &str) -> Result<u64, Conflict> {
@@ -147,70 +143,58 @@ impl Both {
         model.into_iter().map(|(position, _)| position).collect()
     }
 
-    /// The next inputs; the same on both sides.
-    async fn take_inputs(&mut self, count: usize) -> Vec<(u64, u32)> {
-        let real = self.real_inputs(count).await;
-        let model = self.model_inputs(count);
-        assert_eq!(real, model, "inputs");
-        model
+    /// The next tasks, by attempt and delivery; the same on both sides.
+    async fn take_tasks(&mut self, count: usize) -> Vec<(u32, u32)> {
+        let real = self.real_tasks(count).await;
+        assert_eq!(real, self.model_tasks(count), "tasks");
+        real
     }
 
-    /// The next input after a restart. The server writes down now and then how often a message was delivered, so its last
+    /// The next task after a restart. The server writes down now and then how often a message was delivered, so its last
     /// delivery may not count; the model then forgets it too.
-    async fn restart_and_take_input(&mut self, expected: (u64, u32)) {
+    async fn restart_and_take_task(&mut self, expected: (u32, u32)) {
         self.restart_server().await;
-        let real = self.real_inputs(1).await;
+        let real = self.real_tasks(1).await;
         let mut forgotten = real == [(expected.0, expected.1 - 1)];
         self.model.restart(|| std::mem::take(&mut forgotten));
         self.leases_end();
-        assert_eq!(real, self.model_inputs(1), "inputs");
+        assert_eq!(real, self.model_tasks(1), "tasks");
     }
 
-    async fn real_inputs(&mut self, count: usize) -> Vec<(u64, u32)> {
-        let mut stream = self.real.inputs().await.unwrap();
+    async fn real_tasks(&mut self, count: usize) -> Vec<(u32, u32)> {
+        let queue = self.real.task_queue(&engine()).await.unwrap();
         let mut real = Vec::new();
         while real.len() < count {
-            let Ok(input) = stream.next().await.unwrap() else { continue };
-            real.push((input.position, input.delivery));
-            self.inputs.insert(input.position, input);
+            let Ok(Some(delivery)) = queue.next().await else { continue };
+            real.push((delivery.task.attempt, delivery.delivery));
+            self.tasks.push(delivery);
         }
         // Which of several that come again comes first is nobody's promise.
         real.sort_unstable();
         real
     }
 
-    fn model_inputs(&mut self, count: usize) -> Vec<(u64, u32)> {
+    fn model_tasks(&mut self, count: usize) -> Vec<(u32, u32)> {
         let mut model: Vec<_> = (0..count)
-            .map(|_| self.model.pull(&Queue::Inputs).map_or((0, 0), |input| (input.position, input.delivery)))
+            .map(|_| {
+                let delivery = self.model.pull(&(&engine()).into()).unwrap();
+                let Fact::Scheduled(task) = &delivery.fact else { panic!("{delivery:?}") };
+                (task.attempt, delivery.delivery)
+            })
             .collect();
         model.sort_unstable();
         model
     }
 
-    async fn ack_input(&mut self, position: u64) {
-        self.inputs.remove(&position).unwrap().ack().await;
-        self.model.ack(&Queue::Inputs, position);
-    }
-
-    /// The next task; which delivery it is, the same on both sides.
-    async fn take_task(&mut self) -> (u32, u32) {
-        let queue = self.real.task_queue(&engine()).await.unwrap();
-        let real = loop {
-            if let Ok(Some(delivery)) = queue.next().await {
-                break delivery;
-            }
-        };
-        let model = self.model.pull(&Queue::Tasks((&engine()).into())).unwrap();
-        let Fact::Scheduled(task) = &model.fact else { panic!("{model:?}") };
-        assert_eq!((real.task.attempt, real.delivery), (task.attempt, model.delivery), "task");
-        self.tasks.push(real);
-        (task.attempt, model.delivery)
+    /// The last receipt of the task of an attempt.
+    fn receipt(&self, attempt: u32) -> usize {
+        self.tasks.iter().rposition(|delivery| delivery.task.attempt == attempt).unwrap()
     }
 
     /// Acknowledges the nth receipt of a task, at this position.
     async fn ack_task(&mut self, receipt: usize, position: u64) {
         self.tasks[receipt].ack().await;
-        self.model.ack(&Queue::Tasks((&engine()).into()), position);
+        self.model.ack(&(&engine()).into(), position);
     }
 
     /// The leases end. The real ones do so by themselves: whoever takes next waits for it.
@@ -289,16 +273,17 @@ async fn timers_fire_once_and_are_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_acknowledged_comes_again() {
     let mut both = Both::start().await;
-    let first = both.accept("e1").await.unwrap();
-    let second = both.input("e1").await;
-    assert_eq!(both.take_inputs(2).await, [(first, 1), (second, 1)]);
-    both.ack_input(first).await;
+    both.accept("e1").await.unwrap();
+    let first = both.decide("e1", scheduled(1), 0).await.unwrap();
+    let second = both.decide("e1", scheduled(2), first).await.unwrap();
+    assert_eq!(both.take_tasks(2).await, [(1, 1), (2, 1)]);
+    both.ack_task(both.receipt(1), first).await;
     both.leases_end();
-    assert_eq!(both.take_inputs(1).await, [(second, 2)]);
-    both.restart_and_take_input((second, 3)).await;
-    both.ack_input(second).await;
-    let third = both.input("e1").await;
-    assert_eq!(both.take_inputs(1).await, [(third, 1)]);
+    assert_eq!(both.take_tasks(1).await, [(2, 2)]);
+    both.restart_and_take_task((2, 3)).await;
+    both.ack_task(both.receipt(2), second).await;
+    both.decide("e1", scheduled(3), second).await.unwrap();
+    assert_eq!(both.take_tasks(1).await, [(3, 1)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,14 +291,14 @@ async fn acknowledgements_are_not_fenced() {
     let mut both = Both::start().await;
     both.accept("e1").await.unwrap();
     let task = both.decide("e1", scheduled(1), 0).await.unwrap();
-    assert_eq!(both.take_task().await, (1, 1));
+    assert_eq!(both.take_tasks(1).await, [(1, 1)]);
     both.leases_end();
-    assert_eq!(both.take_task().await, (1, 2));
+    assert_eq!(both.take_tasks(1).await, [(1, 2)]);
     // By the first receipt, whose lease is over.
     both.ack_task(0, task).await;
     both.leases_end();
     both.decide("e1", scheduled(2), task).await.unwrap();
-    assert_eq!(both.take_task().await, (2, 1), "the first task does not come again");
+    assert_eq!(both.take_tasks(1).await, [(2, 1)], "the first task does not come again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
