@@ -79,7 +79,10 @@ impl Inputs {
     pub fn arrive(&mut self, position: u64, execution: ExecutionId) {
         self.passed = self.passed.max(position);
         let done = self.early.remove(&position);
-        self.early = self.early.split_off(&position);
+        // The tail is in order: what others did before this never comes.
+        while self.early.first().is_some_and(|early| *early < position) {
+            self.early.pop_first();
+        }
         if !done {
             let waiting = Waiting { execution, since: self.ticks, tries: 0, taken: false };
             self.waiting.entry(position).or_insert(waiting);

@@ -300,7 +300,7 @@ impl ModelBus {
     pub fn live(&self) -> Live {
         let mut live = Live::default();
         let Cursor { passed, waiting } = &self.cursor;
-        let is_acted_on =
+        let waits_here =
             |position: u64| position > *passed || waiting.iter().any(|(waits, _)| *waits == position);
         for (position, entry) in &self.entries {
             let waits = |queue: &Queue| {
@@ -309,7 +309,7 @@ impl ModelBus {
                 })
             };
             match (&entry.subject, &entry.fact) {
-                (Subject::Input, _) if is_acted_on(*position) => {
+                (Subject::Input, fact) if fact.is_acted_on() && waits_here(*position) => {
                     live.inputs.insert(entry.execution.clone());
                 }
                 (Subject::Task(engine), Fact::Scheduled(task)) if waits(engine) => {

@@ -104,7 +104,7 @@ impl Coordinator {
             return;
         };
         self.tail = logged.record.position;
-        if !logged.record.fact.is_decision() {
+        if logged.record.fact.is_acted_on() {
             self.inputs.arrive(self.tail, id.clone());
         }
         let first = matches!(logged.record.fact, Fact::Accepted(_));

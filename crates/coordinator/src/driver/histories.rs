@@ -238,7 +238,7 @@ impl Entry {
 }
 
 impl Feeder {
-    /// Follows the tail, and passes on which inputs it brings.
+    /// Follows the tail, and passes on which inputs it brings that are to be acted on.
     ///
     /// # Errors
     /// When the tail ends, which it does only with the connection.
@@ -262,7 +262,7 @@ impl Feeder {
                     let position = stored.record.position;
                     let first = matches!(stored.record.fact, Fact::Accepted(_));
                     let last = stored.record.fact.is_terminal();
-                    let arrival = (!stored.record.fact.is_decision()).then(|| Arrival {
+                    let arrival = stored.record.fact.is_acted_on().then(|| Arrival {
                         partition: partition.number(),
                         position,
                         execution: stored.execution.clone(),

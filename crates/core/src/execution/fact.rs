@@ -461,6 +461,11 @@ impl Fact {
             || self.is_terminal()
     }
 
+    /// An input that may ask a coordinator for something, which progress never does.
+    pub fn is_acted_on(&self) -> bool {
+        !self.is_decision() && !matches!(self, Self::Progressed(_))
+    }
+
     /// The last fact that counts.
     pub fn is_terminal(&self) -> bool {
         matches!(

@@ -1,7 +1,7 @@
 //! A store that fills with finished executions: what each further one costs, and a coordinator's start.
 //!
-//! One real execution is run; its messages are then stored again, in their order, under as many other ids as are wanted, and
-//! taken off the consumers. On a server of its own.
+//! One real execution is run; its messages are then stored again, in their order, under as many other ids as are wanted, its tasks
+//! taken off their queue, and the cursor saved that a coordinator would have saved. On a server of its own.
 
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
+use mahavishnu_proto::worker::InputCursor;
+use prost::Message as _;
 
 use super::Bench;
 use crate::client::{Client, chain, channel, once};
@@ -113,7 +115,7 @@ async fn last_execution(js: &jetstream::Context) -> Result<Vec<Copied>> {
     Ok(messages)
 }
 
-/// Stores these copies and takes them off the consumers.
+/// Stores these copies, and has no coordinator or worker find anything to do.
 async fn fill(js: &jetstream::Context, messages: &[Copied], which: std::ops::Range<usize>) -> Result<()> {
     let count = which.len();
     let copy = async |n: usize| {
@@ -125,8 +127,8 @@ async fn fill(js: &jetstream::Context, messages: &[Copied], which: std::ops::Ran
         anyhow::Ok(())
     };
     let publish = futures::stream::iter(which).map(copy).buffer_unordered(AT_ONCE).try_collect::<()>();
-    let acknowledge = async |name: &str, count: usize| -> Result<()> {
-        let consumer: PullConsumer = js.get_consumer_from_stream(name, STREAM).await?;
+    let acknowledge = async {
+        let consumer: PullConsumer = js.get_consumer_from_stream("task-noop", STREAM).await?;
         let mut messages = consumer.stream().max_messages_per_batch(5_000).messages().await?;
         for _ in 0..count {
             let message = messages.next().await.context("no message")??;
@@ -134,8 +136,9 @@ async fn fill(js: &jetstream::Context, messages: &[Copied], which: std::ops::Ran
         }
         Ok(())
     };
-    let inputs = acknowledge("coordinators", 2 * count);
-    let tasks = acknowledge("task-noop", count);
-    tokio::try_join!(publish, inputs, tasks)?;
+    tokio::try_join!(publish, acknowledge)?;
+    let passed = js.get_stream(STREAM).await?.cached_info().state.last_sequence;
+    let cursor = InputCursor { passed, waiting: Vec::new() };
+    js.publish("sum.inputs.0", cursor.encode_to_vec().into()).await?.await?;
     Ok(())
 }

@@ -16,6 +16,28 @@ fn stages_follow_what_they_need() {
     assert!(log.settle().is_empty());
 }
 
+/// No coordinator acts on it, so it must ask for nothing.
+#[test]
+fn progress_changes_nothing_that_is_to_be_done() {
+    let origin = origin("a", 1, 0);
+    let progress = Fact::Progressed(Progressed {
+        origin,
+        kind: "k".to_owned(),
+        name: "n".to_owned(),
+        data: Object::new(),
+    });
+    assert!(!progress.is_acted_on());
+    let mut log = Log::stages(&[stage("a", &[]), stage("b", &["a"])]);
+    for fact in [None, Some(completed("a", 1, json!({})))] {
+        fact.map(|fact| log.add(fact));
+        let before = log.decide();
+        assert!(!before.is_empty());
+        log.add(progress.clone());
+        assert_eq!((log.decide(), log.state.timeout_after(&progress)), (before, None));
+        log.settle();
+    }
+}
+
 #[test]
 fn the_order_of_the_list_is_not_the_order_of_the_graph() {
     let mut log = Log::stages(&[stage("last", &["first"]), stage("first", &[])]);
