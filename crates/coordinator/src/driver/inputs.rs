@@ -98,19 +98,16 @@ impl Driver {
 
     async fn handle(&self, input: Mine) {
         let execution = &input.turn.execution;
-        match tokio::time::timeout(PATIENCE, self.act_on(execution, input.turn.position)).await {
-            Ok(Ok(())) => self.turns.settle(&input),
+        let acted = tokio::time::timeout(PATIENCE, self.act_on(execution, input.turn.position)).await;
+        match acted {
+            Ok(Ok(())) => input.settle(),
             // A timer of an execution that was never accepted, or a stray message. Looked for twice: an execution whose input
             // was thrown away because a server was behind would never go on.
-            Ok(Err(Error::NotFound)) if input.turn.tries > 1 => self.turns.settle(&input),
+            Ok(Err(Error::NotFound)) if input.turn.tries > 1 => input.settle(),
             Ok(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, %execution, "not advanced; once more later");
-                self.turns.give_back(&input);
             }
-            Err(_) => {
-                tracing::warn!(%execution, "advancing takes too long; once more later");
-                self.turns.give_back(&input);
-            }
+            Err(_) => tracing::warn!(%execution, "advancing takes too long; once more later"),
         }
     }
 

@@ -30,13 +30,25 @@ pub struct Arrival {
     pub execution: ExecutionId,
 }
 
-/// An input that this coordinator is to act on.
-#[derive(Debug)]
+/// An input that this coordinator is to act on. Dropped without being settled, also by a panic, it is tried again later.
 pub struct Mine {
-    /// Which partition, from 0.
-    pub partition: usize,
+    turns: Turns,
+    partition: usize,
     /// What it is.
     pub turn: Turn,
+}
+
+impl Mine {
+    /// Everything that the input caused is stored.
+    pub fn settle(self) {
+        self.turns.settle(self.partition, self.turn.position);
+    }
+}
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        self.turns.give_back(self.partition, self.turn.position);
+    }
 }
 
 /// What is known. Cheap to clone.
@@ -78,24 +90,23 @@ impl Turns {
         let inputs = &mut partitions.get_mut(partition)?.inputs;
         inputs.arrive(position, execution);
         let turn = inputs.take(position, |execution| rank(*me, others, execution))?;
-        Some(Mine { partition, turn })
+        Some(Mine { turns: self.clone(), partition, turn })
     }
 
-    /// Everything that the input caused is stored.
-    pub fn settle(&self, input: &Mine) {
+    fn settle(&self, partition: usize, position: u64) {
         let mut known = self.lock();
         let alone = known.others.is_empty();
-        let Some(of) = known.partitions.get_mut(input.partition) else { return };
-        of.inputs.settle(input.turn.position);
+        let Some(of) = known.partitions.get_mut(partition) else { return };
+        of.inputs.settle(position);
         if !alone {
-            of.settled.push(input.turn.position);
+            of.settled.push(position);
         }
     }
 
-    /// It is to be tried again.
-    pub fn give_back(&self, input: &Mine) {
-        if let Some(of) = self.lock().partitions.get_mut(input.partition) {
-            of.inputs.give_back(input.turn.position);
+    /// Does nothing when the input is settled.
+    fn give_back(&self, partition: usize, position: u64) {
+        if let Some(of) = self.lock().partitions.get_mut(partition) {
+            of.inputs.give_back(position);
         }
     }
 
@@ -125,7 +136,7 @@ impl Turns {
         for (partition, of) in partitions.iter_mut().enumerate() {
             of.inputs.tick();
             let turns = of.inputs.take_all(|execution| rank(*me, others, execution));
-            mine.extend(turns.into_iter().map(|turn| Mine { partition, turn }));
+            mine.extend(turns.into_iter().map(|turn| Mine { turns: self.clone(), partition, turn }));
         }
         mine
     }
@@ -177,6 +188,8 @@ fn rank(me: u64, others: &HashMap<u64, u64>, execution: &ExecutionId) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use mahavishnu_core::inputs::PATIENCE;
+
     use super::*;
 
     fn id(n: u64) -> ExecutionId {
@@ -219,8 +232,9 @@ mod tests {
         let mine: Vec<_> = (1..=100).filter_map(|position| first.arrive(arrival(position))).collect();
         let others: Vec<_> = (1..=100).filter_map(|position| second.arrive(arrival(position))).collect();
         assert_eq!(mine.len() + others.len(), 100);
-        let (settled, left) = mine.split_at(mine.len() / 2);
-        settled.iter().for_each(|input| first.settle(input));
+        let mut settled = mine;
+        let left = settled.split_off(settled.len() / 2);
+        settled.into_iter().for_each(Mine::settle);
         tell(&all[..1], &all[1..]);
         for _ in 0..AWAY {
             assert!(second.tick().is_empty());
@@ -243,6 +257,18 @@ mod tests {
     }
 
     #[test]
+    fn what_panics_is_tried_again() {
+        let turns = Turns::new(vec![Cursor::default()], &[0]);
+        let input = turns.arrive(arrival(3)).unwrap();
+        let acting = std::thread::spawn(move || panic!("acting on {}", input.turn.execution));
+        acting.join().unwrap_err();
+        let again = (0..=PATIENCE).find_map(|_| turns.tick().pop()).unwrap();
+        assert_eq!((again.turn.position, again.turn.tries), (3, 2));
+        again.settle();
+        assert!((0..=PATIENCE).all(|_| turns.tick().is_empty()));
+    }
+
+    #[test]
     fn a_cursor_is_saved_when_it_has_changed() {
         let turns = Turns::new(vec![Cursor::default(), Cursor::default()], &[0, 0]);
         assert_eq!(turns.unsaved(), []);
@@ -251,7 +277,7 @@ mod tests {
         assert_eq!(turns.unsaved(), [(0, waiting.clone())]);
         turns.saved(0, waiting);
         assert_eq!(turns.unsaved(), []);
-        turns.settle(&input);
+        input.settle();
         assert_eq!(turns.unsaved(), [(0, Cursor { passed: 3, waiting: Vec::new() })]);
     }
 }
