@@ -91,7 +91,7 @@ async def _end() -> None:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), 10)
+            await asyncio.wait_for(process.wait(), 30)
         finally:
             if process.returncode is None:
                 process.kill()

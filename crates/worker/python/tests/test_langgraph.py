@@ -228,7 +228,7 @@ class Recovery(Case):
                     attempt = await running.open()
                     attempt.hold = hold
                     await attempt.start(task={"workflow": {"nodes": nodes}, "input": {"file": str(file)}})
-                    await asyncio.wait_for(reached.wait(), 10)
+                    await asyncio.wait_for(reached.wait(), 60)
                     with self.assertRaises(asyncio.TimeoutError):
                         await asyncio.wait_for(attempt.until(lambda frame: frame["t"] == "done"), 0.3)
                     self.assertEqual(len(file.read_text()), counted, ends)

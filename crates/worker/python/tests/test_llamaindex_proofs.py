@@ -12,7 +12,7 @@ import time
 import unittest
 from pathlib import Path
 
-from .driver import TESTS, interpreter, wait_for
+from .driver import TESTS, interpreter, wait_for, within
 from .pool import tearDownModule  # noqa: F401
 from .test_llamaindex import NOT_ASKED, OBJECTS, Engine
 
@@ -113,24 +113,28 @@ class Proofs(Engine):
     async def test_cancelled_in_mid_call(self):
         path = Path(self.data, "long.txt")
         path.write_text("".join(f"Paragraph {n} tells of the mill on stream {n}.\n\n" for n in range(6000)), "utf-8")
-        attempt = await self.host.open()
         task = {"type": "rag_workflow", "query": "mills", "docs": ["long.txt"]}
-        await attempt.start(task=task, documents={"long.txt": str(path)}, data=self.data)
-        # It embeds for minutes in a thread that nothing can interrupt: the worker kills what does not obey.
-        await wait_for(lambda: _is_busy(attempt.pid), 30, "the attempt works")
-        began = time.monotonic()
-        await attempt.connection.send({"t": "cancel", "reason": "test"})
-        try:
-            ended = await asyncio.wait_for(attempt.last(), 0.8)
-            self.assertEqual(ended["t"], "cancelled")
-        except asyncio.TimeoutError:
-            pass
-        try:
-            os.killpg(attempt.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        await self.host.exit_of(attempt)
-        self.assertLess(time.monotonic() - began, 1.5)
+
+        async def once() -> float:
+            attempt = await self.host.open()
+            await attempt.start(task=task, documents={"long.txt": str(path)}, data=self.data, execution=attempt.token)
+            # It embeds for minutes in a thread that nothing can interrupt: the worker kills what does not obey.
+            await wait_for(lambda: _is_busy(attempt.pid), 30, "the attempt works")
+            began = time.monotonic()
+            await attempt.connection.send({"t": "cancel", "reason": "test"})
+            try:
+                ended = await asyncio.wait_for(attempt.last(), 0.8)
+                self.assertEqual(ended["t"], "cancelled")
+            except asyncio.TimeoutError:
+                pass
+            try:
+                os.killpg(attempt.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            await self.host.exit_of(attempt)
+            return time.monotonic() - began
+
+        await within(1.5, once)
         self.assertFalse(list(Path(self.data, "vectors").glob("*.npz")))
 
     async def test_filters_choose_files_and_pages(self):

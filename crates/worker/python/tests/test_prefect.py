@@ -133,7 +133,7 @@ class Etl(Engine):
             found = Server.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run["id"]]}}})
             return {task["name"]: task["state"]["name"] for task in found}
 
-        await wait_for(lambda: tasks() == {"extract releases": "Completed", "load": "Completed"}, 10, "task runs")
+        await wait_for(lambda: tasks() == {"extract releases": "Completed", "load": "Completed"}, 60, "task runs")
 
     async def test_again_changes_nothing_and_others_stay(self):
         task = {"type": "etl", "sources": ["database1"], "target": {"path": "shared.sqlite", "table": "sign_ins"}}
@@ -406,7 +406,7 @@ class Child(Case):
             self.assertEqual(json.load(answer), True)
         parent.send_signal(signal.SIGKILL)
         await parent.wait()
-        await wait_for(lambda: not is_alive(ready["pid"]), 15, "the server outlives its parent")
+        await wait_for(lambda: not is_alive(ready["pid"]), 30, "the server outlives its parent")
 
     async def test_one_directory_has_one_server_and_the_next_waits(self):
         first, _ = spawn("--data", self.data)

@@ -10,7 +10,7 @@ import time
 import unittest
 from pathlib import Path
 
-from .driver import TESTS, is_alive, wait_for
+from .driver import TESTS, is_alive, wait_for, within
 from .pool import Case, host, tearDownModule  # noqa: F401
 
 
@@ -67,17 +67,16 @@ class ProcessIsolation(Case):
     async def test_cancel_is_obeyed_within_a_second(self):
         async with host("langgraph") as running:
             for function in ("sleep", "block"):
-                took = []
-                # A busy machine may need more; then it is tried again.
-                while not took or took[-1] >= 1.0 and len(took) < 5:
+                async def once() -> float:
                     attempt = await running.open()
-                    await attempt.start(**python_node(function), execution=f"{function}-{len(took)}")
+                    await attempt.start(**python_node(function), execution=f"{function}-{attempt.token}")
                     began = time.monotonic()
                     await attempt.connection.send({"t": "cancel", "reason": "test"})
                     self.assertEqual((await attempt.last())["t"], "cancelled")
                     await running.exit_of(attempt)
-                    took.append(time.monotonic() - began)
-                self.assertLess(took[-1], 1.0, (function, took))
+                    return time.monotonic() - began
+
+                await within(1.0, once)
 
     async def test_an_attempt_that_ends_while_its_call_is_answered_says_how(self):
         async with host("langgraph") as running:
@@ -107,23 +106,28 @@ class ProcessIsolation(Case):
         with tempfile.TemporaryDirectory() as directory:
             file = os.path.join(directory, "child")
             async with host("langgraph") as running:
-                attempt = await running.open()
-                await attempt.start(**python_node("block_with_child", file=file))
-                await wait_for(lambda: os.path.exists(file), 10, "the node runs")
-                grandchild = int(Path(file).read_text())
-                began = time.monotonic()
-                os.killpg(attempt.pid, signal.SIGKILL)
-                exited = await running.exit_of(attempt)
-                self.assertEqual(exited["signal"], signal.SIGKILL)
-                await wait_for(lambda: not is_alive(grandchild), 1, "the grandchild ends")
-                self.assertLess(time.monotonic() - began, 1.0)
+
+                async def once() -> float:
+                    attempt = await running.open()
+                    await attempt.start(**python_node("block_with_child", file=file), execution=attempt.token)
+                    await wait_for(lambda: os.path.exists(file), 60, "the node runs")
+                    grandchild = int(Path(file).read_text())
+                    os.unlink(file)
+                    began = time.monotonic()
+                    os.killpg(attempt.pid, signal.SIGKILL)
+                    exited = await running.exit_of(attempt)
+                    self.assertEqual(exited["signal"], signal.SIGKILL)
+                    await wait_for(lambda: not is_alive(grandchild), 60, "the grandchild ends")
+                    return time.monotonic() - began
+
+                await within(1.0, once)
 
     async def test_what_a_child_leaves_behind_is_killed(self):
         async with host("langgraph") as running:
             attempt = await running.run(**python_node("leave_child"))
             grandchild = attempt.ended["output"]["state"]["child"]
             await running.exit_of(attempt)
-            await wait_for(lambda: not is_alive(grandchild), 2, "the grandchild ends")
+            await wait_for(lambda: not is_alive(grandchild), 30, "the grandchild ends")
 
     async def test_end_of_file_on_the_attempt_cancels(self):
         async with host("langgraph") as running:
@@ -138,9 +142,9 @@ class ProcessIsolation(Case):
             await attempts[0].start(**python_node("block_loop"))
             await attempts[1].start(**python_node("sleep"))
             running.server.close()
-            await asyncio.wait_for(running.process.wait(), 5)
+            await asyncio.wait_for(running.process.wait(), 30)
             for attempt in attempts:
-                await wait_for(lambda a=attempt: not is_alive(a.pid), 2, "the child ends")
+                await wait_for(lambda a=attempt: not is_alive(a.pid), 30, "the child ends")
 
     async def test_no_child_outlives_a_killed_host(self):
         async with host("langgraph") as running:
@@ -149,15 +153,15 @@ class ProcessIsolation(Case):
             running.process.kill()
             await running.process.wait()
             for attempt in attempts:
-                await wait_for(lambda a=attempt: not is_alive(a.pid), 2, "the child ends")
+                await wait_for(lambda a=attempt: not is_alive(a.pid), 30, "the child ends")
 
     async def test_termination_takes_the_children_along(self):
         async with host("langgraph") as running:
             attempt = await running.open()
             await attempt.start(**python_node("block_loop"))
             running.process.terminate()
-            self.assertEqual(await asyncio.wait_for(running.process.wait(), 5), 143)
-            await wait_for(lambda: not is_alive(attempt.pid), 2, "the child ends")
+            self.assertEqual(await asyncio.wait_for(running.process.wait(), 30), 143)
+            await wait_for(lambda: not is_alive(attempt.pid), 30, "the child ends")
 
     async def test_odd_values_become_json(self):
         async with host("langgraph") as running:
@@ -187,7 +191,7 @@ class ProcessIsolation(Case):
             async with host("agno") as running:
                 self.assertEqual((running.hello["t"], running.hello["reason"]), ("server_error", "ENGINE_MISSING"))
                 self.assertIn("-m pip install 'agno>=", running.hello["message"])
-                self.assertEqual(await asyncio.wait_for(running.process.wait(), 10), 3)
+                self.assertEqual(await asyncio.wait_for(running.process.wait(), 30), 3)
         finally:
             driver.interpreter = real
 
@@ -200,4 +204,4 @@ class ProcessIsolation(Case):
                 self.assertEqual((running.hello["t"], running.hello["reason"]), ("server_error", "ENGINE_UNSUPPORTED"))
                 self.assertIn("langgraph 0.6.1 in ", running.hello["message"])
                 self.assertIn("-m pip install 'langgraph>=1.2,<2'", running.hello["message"])
-                self.assertEqual(await asyncio.wait_for(running.process.wait(), 10), 3)
+                self.assertEqual(await asyncio.wait_for(running.process.wait(), 30), 3)

@@ -56,9 +56,9 @@ class Shared(Case):
                     node = {"name": "n", "kind": "python", "ref": f"misbehave.py:{function}"}
                     file = os.path.join(directory, "began")
                     await attempt.start(task={"workflow": {"nodes": [count, node]}, "input": {"file": file}})
-                    await wait_for(lambda: os.path.exists(file), 10, "the graph runs")
+                    await wait_for(lambda: os.path.exists(file), 60, "the graph runs")
                     running.server.close()
-                    self.assertEqual(await asyncio.wait_for(running.process.wait(), 8), 0, function)
+                    self.assertEqual(await asyncio.wait_for(running.process.wait(), 30), 0, function)
 
     async def test_a_changed_file_is_read_again(self):
         with tempfile.TemporaryDirectory() as project:
