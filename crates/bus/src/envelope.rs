@@ -8,7 +8,7 @@ use async_nats::{HeaderMap, HeaderName};
 use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use mahavishnu_core::execution::{Fact, Record};
+use mahavishnu_core::execution::{Fact, Progressed, Record};
 use mahavishnu_core::id::{ArtifactId, ExecutionId};
 use mahavishnu_proto::{wire, worker};
 use prost::Message as _;
@@ -46,9 +46,23 @@ impl Envelope {
 impl Bus {
     /// Wraps a fact for its subject; a body over the limit is stored as an artifact first.
     pub(crate) async fn wrap(&self, id: &ExecutionId, fact: &Fact, trace: &Trace) -> Result<Envelope> {
+        self.wrap_after(id, &[], fact, trace).await
+    }
+
+    /// The same with progress from before the fact, if that is an input.
+    pub(crate) async fn wrap_after(
+        &self,
+        id: &ExecutionId,
+        before: &[Progressed],
+        fact: &Fact,
+        trace: &Trace,
+    ) -> Result<Envelope> {
         let partition = self.partition(id).await?;
         let (subject, body) = match wire::encode(id.as_str(), fact) {
-            wire::Message::Input(input) => (partition.input(id), input.encode_to_vec()),
+            wire::Message::Input(mut input) => {
+                input.before = before.iter().map(wire::progressed).collect();
+                (partition.input(id), input.encode_to_vec())
+            }
             wire::Message::Decision(decision) => (partition.decision(id), decision.encode_to_vec()),
             wire::Message::Task(task) => {
                 let Fact::Scheduled(scheduled) = fact else {
@@ -91,14 +105,20 @@ impl Bus {
             }
             None => body,
         };
+        let record = |fact| Record { position, time, fact };
+        let mut before = Vec::new();
         let fact = if subjects::is_task(subject) {
             Fact::Scheduled(wire::decode_task(decode::<worker::Task>(body)?)?)
         } else if subjects::is_input(subject) {
-            wire::decode_input(decode::<worker::Input>(body)?)?
+            let mut input = decode::<worker::Input>(body)?;
+            for told in std::mem::take(&mut input.before) {
+                before.push(record(Fact::Progressed(wire::decode_progressed(told)?)));
+            }
+            wire::decode_input(input)?
         } else {
             wire::decode_decision(decode::<worker::Decision>(body)?)?
         };
-        Ok(Stored { execution, record: Record { position, time, fact }, trace: trace(headers) })
+        Ok(Stored { execution, before, record: record(fact), trace: trace(headers) })
     }
 
     /// The same, for who numbers the records, and would number them in its own way if it passed over one: a body is lost only

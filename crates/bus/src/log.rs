@@ -11,22 +11,31 @@ use async_nats::jetstream::consumer::{DeliverPolicy, push};
 use backon::{ExponentialBuilder, Retryable as _};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
-use mahavishnu_core::execution::{Fact, Record};
+use mahavishnu_core::execution::{Fact, Progressed, Record};
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_core::inputs::Cursor;
 
 use crate::partition::Partition;
 use crate::{Bus, Error, Result, Trace, subjects};
 
-/// A record of the history with the execution that it belongs to.
+/// A message of the history with the execution that it belongs to.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The execution.
     pub execution: ExecutionId,
+    /// Progress that was told together with the record: records of their own from before it, at the same position.
+    pub before: Vec<Record>,
     /// The record.
     pub record: Record,
     /// The trace context that it was published under.
     pub trace: Trace,
+}
+
+impl Stored {
+    /// All its records, in order.
+    pub fn records(self) -> impl Iterator<Item = Record> {
+        self.before.into_iter().chain([self.record])
+    }
 }
 
 /// Every record of every execution, in stream order, from some position on.
@@ -73,7 +82,21 @@ impl Bus {
     /// # Errors
     /// When NATS cannot be reached for some time.
     pub async fn input(&self, id: &ExecutionId, fact: &Fact, trace: &Trace) -> Result<u64> {
-        let envelope = self.wrap(id, fact, trace).await?;
+        self.input_after(id, &[], fact, trace).await
+    }
+
+    /// The same together with progress of the attempt from before it: one message, so all of it or nothing.
+    ///
+    /// # Errors
+    /// When NATS cannot be reached for some time.
+    pub async fn input_after(
+        &self,
+        id: &ExecutionId,
+        before: &[Progressed],
+        fact: &Fact,
+        trace: &Trace,
+    ) -> Result<u64> {
+        let envelope = self.wrap_after(id, before, fact, trace).await?;
         self.store(&envelope.subject, envelope.publish()).await
     }
 

@@ -6,6 +6,7 @@ use std::mem::discriminant;
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
+use mahavishnu_bus::log::Stored;
 use mahavishnu_bus::{Bus, Error, Options};
 use mahavishnu_core::execution::Record;
 use mahavishnu_core::id::ExecutionId;
@@ -30,7 +31,7 @@ pub async fn compare(system: &System, histories: &BTreeMap<ExecutionId, Vec<Logg
             let bus = &bus;
             async move {
                 let has = match bus.history(id, 0).await {
-                    Ok(stored) => stored.into_iter().map(|stored| stored.record).collect(),
+                    Ok(stored) => stored.into_iter().flat_map(Stored::records).collect(),
                     Err(Error::NotFound) => Vec::new(),
                     Err(error) => return Some(format!("{server} does not tell {id}: {error}")),
                 };

@@ -112,15 +112,17 @@ async fn read(bus: &Bus) -> Result<(Histories, Vec<String>)> {
         match item {
             TailItem::Record(stored) => {
                 *position = stored.record.position;
-                let Stored { execution, mut record, trace } = stored;
-                if let Fact::Accepted(accepted) = &mut record.fact {
-                    // The label tells bodies apart, as clients cannot know the digest.
-                    let body = accepted.workflow.labels.get(workflows::BODY);
-                    accepted.digest = body.map(|body| body.clone().into_bytes()).unwrap_or_default();
-                }
-                let parent = trace.get("traceparent").map(String::as_str).unwrap_or_default();
+                let parent = stored.trace.get("traceparent").map(String::as_str).unwrap_or_default();
                 let trace = parent.split('-').nth(1).unwrap_or_default().to_owned();
-                histories.entry(execution).or_default().push(Logged { record, trace });
+                let history = histories.entry(stored.execution.clone()).or_default();
+                for mut record in stored.records() {
+                    if let Fact::Accepted(accepted) = &mut record.fact {
+                        // The label tells bodies apart, as clients cannot know the digest.
+                        let body = accepted.workflow.labels.get(workflows::BODY);
+                        accepted.digest = body.map(|body| body.clone().into_bytes()).unwrap_or_default();
+                    }
+                    history.push(Logged { record, trace: trace.clone() });
+                }
             }
             TailItem::Unreadable { position: at, error, .. } => {
                 *position = at;
@@ -186,7 +188,8 @@ fn folded(id: &ExecutionId, records: &[&Record]) -> v1::Execution {
 async fn has_grown(bus: &Bus, id: &ExecutionId, read: &[&Record], told: &v1::Execution) -> bool {
     let Ok(last) = bus.last_position(id).await else { return false };
     let Ok(now) = bus.history(id, last).await else { return false };
-    let now: Vec<&Record> = now.iter().map(|stored| &stored.record).collect();
+    let now: Vec<Record> = now.into_iter().flat_map(Stored::records).collect();
+    let now: Vec<&Record> = now.iter().collect();
     let told_of = usize::try_from(told.last_sequence).unwrap_or_default();
     let kept =
         read.iter().map(|record| record.position).eq(now.iter().take(read.len()).map(|now| now.position));

@@ -70,7 +70,7 @@ fn object(bytes: &Bytes, what: &'static str) -> Result<Object, Error> {
 pub fn encode(execution: &str, fact: &Fact) -> Message {
     use wire::decision::Kind as Dec;
     use wire::input::Kind as In;
-    let input = |kind| Message::Input(wire::Input { kind: Some(kind) });
+    let input = |kind| Message::Input(wire::Input { kind: Some(kind), before: Vec::new() });
     let decision = |kind| Message::Decision(wire::Decision { kind: Some(kind) });
     match fact {
         Fact::Accepted(accepted) => input(In::Accepted(wire::Accepted {
@@ -88,12 +88,7 @@ pub fn encode(execution: &str, fact: &Fact) -> Message {
             failure: Some(failure(&unreadable.error)),
         })),
         Fact::Started(started) => input(In::Started(wire::AttemptStarted { attempt: Some(origin(started)) })),
-        Fact::Progressed(progressed) => input(In::Progressed(wire::Progressed {
-            attempt: Some(origin(&progressed.origin)),
-            kind: progressed.kind.clone(),
-            name: progressed.name.clone(),
-            data_json: json(&progressed.data),
-        })),
+        Fact::Progressed(told) => input(In::Progressed(progressed(told))),
         Fact::Completed(completed) => input(In::Completed(wire::Completed {
             attempt: Some(origin(&completed.origin)),
             output_json: json(&completed.output),
@@ -289,7 +284,27 @@ fn failure(failure: &core::Failure) -> wire::Failure {
     }
 }
 
-/// A message of `in.<id>`.
+/// Progress as it is stored.
+pub fn progressed(told: &core::Progressed) -> wire::Progressed {
+    wire::Progressed {
+        attempt: Some(origin(&told.origin)),
+        kind: told.kind.clone(),
+        name: told.name.clone(),
+        data_json: json(&told.data),
+    }
+}
+
+/// Progress as it was stored.
+pub fn decode_progressed(told: wire::Progressed) -> Result<core::Progressed, Error> {
+    Ok(core::Progressed {
+        origin: decode_origin(told.attempt)?,
+        kind: told.kind,
+        name: told.name,
+        data: object(&told.data_json, "data_json")?,
+    })
+}
+
+/// A message of `in.<id>`, without what was told before.
 pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
     use wire::input::Kind;
     Ok(match input.kind.ok_or(Error::Missing("kind"))? {
@@ -316,12 +331,7 @@ pub fn decode_input(input: wire::Input) -> Result<Fact, Error> {
             error: decode_failure(unreadable.failure)?,
         }),
         Kind::Started(started) => Fact::Started(decode_origin(started.attempt)?),
-        Kind::Progressed(progressed) => Fact::Progressed(core::Progressed {
-            origin: decode_origin(progressed.attempt)?,
-            kind: progressed.kind,
-            name: progressed.name,
-            data: object(&progressed.data_json, "data_json")?,
-        }),
+        Kind::Progressed(told) => Fact::Progressed(decode_progressed(told)?),
         Kind::Completed(completed) => Fact::Completed(core::Completed {
             origin: decode_origin(completed.attempt)?,
             output: Arc::new(object(&completed.output_json, "output_json")?),

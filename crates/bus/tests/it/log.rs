@@ -169,6 +169,28 @@ async fn a_long_history_is_read_whole() {
 }
 
 #[tokio::test]
+async fn progress_that_is_told_with_an_input_comes_back_before_it() {
+    let (_nats, bus) = start().await;
+    let mut tail = bus.tail(&[]).await.unwrap();
+    let id = execution("e1");
+    bus.accept(&id, &accepted(), &Trace::new()).await.unwrap();
+    let facts = [progressed("one"), progressed("two"), completed(json!({"n": 1}))];
+    let before = facts.iter().filter_map(|fact| match fact {
+        Fact::Progressed(progressed) => Some(progressed.clone()),
+        _ => None,
+    });
+    let before: Vec<_> = before.collect();
+    let position = bus.input_after(&id, &before, &facts[2], &Trace::new()).await.unwrap();
+    let (followed, history) =
+        (read_to(&mut tail, position).await.0, bus.history(&id, position).await.unwrap());
+    for read in [followed, history] {
+        let records: Vec<_> = read.into_iter().flat_map(Stored::records).skip(1).collect();
+        assert!(records.iter().map(|record| &record.fact).eq(&facts));
+        assert!(records.iter().all(|record| record.position == position));
+    }
+}
+
+#[tokio::test]
 async fn what_is_too_large_for_a_message_comes_back_equal() {
     let (_nats, bus) = start().await;
     let mut tail = bus.tail(&[]).await.unwrap();

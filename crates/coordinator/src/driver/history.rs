@@ -208,21 +208,24 @@ impl History {
 }
 
 impl Folded {
-    /// The record at this position of the log.
+    /// The record at this position of the log, without what was told before it.
     pub fn at(&self, position: u64) -> Option<&Numbered> {
-        let index = self.events.binary_search_by_key(&position, |event| event.record.position).ok()?;
-        self.events.get(index)
+        // Progress that was told with it has the same position.
+        let end = self.events.partition_point(|event| event.record.position <= position);
+        self.events.get(..end)?.last().filter(|event| event.record.position == position)
     }
 
-    fn fold(&mut self, stored: Stored) {
-        let (_, void) = self.state.apply(&stored.record);
+    fn fold(&mut self, mut stored: Stored) {
         if self.trace.is_empty() {
-            self.trace = stored.trace;
+            self.trace = std::mem::take(&mut stored.trace);
         }
-        let lost = matches!(stored.record.fact, Fact::TaskUnreadable(_));
-        if lost || void.is_none() && public::changes_summary(&stored.record.fact) {
-            self.summary_due = stored.record.position;
+        for record in stored.records() {
+            let (_, void) = self.state.apply(&record);
+            let lost = matches!(record.fact, Fact::TaskUnreadable(_));
+            if lost || void.is_none() && public::changes_summary(&record.fact) {
+                self.summary_due = record.position;
+            }
+            self.events.push(Numbered { record, void });
         }
-        self.events.push(Numbered { record: stored.record, void });
     }
 }

@@ -15,11 +15,16 @@ async fn every_cut_of_the_history_can_be_resumed_on_every_replica() {
         worker.progress(&a, name).await;
     }
     worker.report(&a, Outcome::Completed(json!({}))).await;
-    worker.complete("b", json!({})).await;
+    worker.complete_after(&worker.take().await, &["four", "five"]).await;
     let all = first.watch(&id, 0).await;
     numbered(&all);
-    assert_eq!(all.len(), 9);
-    for coordinator in [&first, &second] {
+    let told = kinds(&all[6..]);
+    assert_eq!(
+        told,
+        ["scheduled b.1", "progress b.1 four", "progress b.1 five", "completed b.1", "completed"]
+    );
+    let third = Coordinator::start(&nats).await;
+    for coordinator in [&first, &second, &third] {
         for cut in 0..=all.len() {
             assert_eq!(coordinator.watch(&id, cut as i64).await, all[cut..], "after {cut}");
         }

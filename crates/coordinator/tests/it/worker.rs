@@ -111,12 +111,20 @@ impl Worker {
     }
 
     pub async fn progress(&self, delivery: &Delivery, name: &str) {
+        self.input(delivery, &Fact::Progressed(self.progressed(delivery, name))).await;
+    }
+
+    /// Completes the stage, with progress in the same message.
+    pub async fn complete_after(&self, delivery: &Delivery, progress: &[&str]) {
+        let before: Vec<_> = progress.iter().map(|name| self.progressed(delivery, name)).collect();
+        let completed = Fact::Completed(Completed { origin: self.origin(delivery), output: Arc::default() });
+        self.bus.input_after(&delivery.execution, &before, &completed, &delivery.trace).await.unwrap();
+        delivery.ack().await;
+    }
+
+    fn progressed(&self, delivery: &Delivery, name: &str) -> Progressed {
         let (origin, data) = (self.origin(delivery), object(json!({"n": 1})));
-        self.input(
-            delivery,
-            &Fact::Progressed(Progressed { origin, kind: "node".into(), name: name.into(), data }),
-        )
-        .await;
+        Progressed { origin, kind: "node".into(), name: name.into(), data }
     }
 
     /// Stores the outcome without acknowledging the task.

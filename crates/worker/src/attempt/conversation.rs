@@ -1,15 +1,11 @@
 //! The conversation with the host, from the task to the last frame.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::pin;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use mahavishnu_core::execution::{Failure, Question};
 use mahavishnu_proto::worker;
 use serde_json::Value;
@@ -18,18 +14,14 @@ use tokio::time::Instant;
 use super::outcome::{died, lost, not_taken, too_much_memory};
 use super::prepare::Prepared;
 use super::stop::{Stop, until};
-use super::{Attempt, MAX_PROGRESS, Outcome, Signals};
+use super::{Attempt, Outcome, Signals};
 use crate::calls::{Calls, Refusal};
 use crate::host::Connection;
 use crate::host::frame::{CallError, FromHost, ToHost};
 
 /// One attempt's conversation with its host.
-struct Talk<'a> {
+struct Talk {
     calls: Calls,
-    /// Progress that is being stored, while what the host asks is done; the result waits for it.
-    telling: Option<BoxFuture<'a, ()>>,
-    /// Progress frames so far.
-    progress: u32,
     /// The ends of deltas, by source, in which a secret may have begun.
     deltas: HashMap<String, String>,
 }
@@ -50,7 +42,7 @@ impl Attempt<'_> {
         let engine = self.context.queue.engine.clone();
         let (sealing, redactor) = (prepared.sealing.clone(), self.context.secrets.redactor.clone());
         let calls = Calls::new(bus, engine, execution, self.origin(), sealing, redactor);
-        let mut talk = Talk { calls, telling: None, progress: 0, deltas: HashMap::new() };
+        let mut talk = Talk { calls, deltas: HashMap::new() };
         let mut exceeds = pin!(connection.exceeds());
         loop {
             // What a frame asks for may take long; a stop does not wait for it.
@@ -66,12 +58,7 @@ impl Attempt<'_> {
             };
             match step {
                 Ok(None) => {}
-                Ok(Some(outcome)) => {
-                    if let Some(telling) = talk.telling.take() {
-                        telling.await;
-                    }
-                    return outcome;
-                }
+                Ok(Some(outcome)) => return outcome,
                 Err(error) => {
                     connection.kill();
                     return lost(&connection, &error.to_string());
@@ -81,12 +68,8 @@ impl Attempt<'_> {
     }
 
     /// Reads one frame and acts on it; gives the outcome if there will be no other.
-    async fn step<'t>(
-        &'t self,
-        connection: &mut Connection,
-        talk: &mut Talk<'t>,
-    ) -> std::io::Result<Option<Outcome>> {
-        match beside(&mut talk.telling, connection.read()).await? {
+    async fn step(&self, connection: &mut Connection, talk: &mut Talk) -> std::io::Result<Option<Outcome>> {
+        match connection.read().await? {
             Some(frame) => self.handle(connection, frame, talk).await,
             None => {
                 connection.kill();
@@ -96,24 +79,14 @@ impl Attempt<'_> {
     }
 
     /// Acts on one frame; gives the outcome if it was the last one.
-    async fn handle<'t>(
-        &'t self,
+    async fn handle(
+        &self,
         connection: &mut Connection,
         frame: FromHost,
-        talk: &mut Talk<'t>,
+        talk: &mut Talk,
     ) -> std::io::Result<Option<Outcome>> {
         match frame {
-            FromHost::Progress { kind, name, data } => {
-                talk.progress += 1;
-                let told = match talk.progress.cmp(&MAX_PROGRESS) {
-                    Ordering::Less => self.progressed(kind, name, data).boxed(),
-                    Ordering::Equal => self.progress_ends().boxed(),
-                    Ordering::Greater => return Ok(None),
-                };
-                if let Some(before) = talk.telling.replace(told) {
-                    before.await;
-                }
-            }
+            FromHost::Progress { kind, name, data } => self.progressed(kind, name, data).await,
             FromHost::Delta { source, text } => {
                 self.show_start().await;
                 let redactor = &self.context.secrets.redactor;
@@ -123,7 +96,7 @@ impl Attempt<'_> {
             FromHost::Call { id, method, params } => {
                 let answered = match method.as_str() {
                     "model" => self.model(&params).map_err(Refusal::Error),
-                    _ => beside(&mut talk.telling, talk.calls.answer(&method, params)).await,
+                    _ => talk.calls.answer(&method, params).await,
                 };
                 let (result, error) = match answered {
                     Ok(result) => (Some(result), None),
@@ -199,17 +172,4 @@ impl Attempt<'_> {
             }
         });
     }
-}
-
-/// The result of `work`, while what is being told is stored.
-async fn beside<T>(telling: &mut Option<BoxFuture<'_, ()>>, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    while let Some(told) = telling {
-        tokio::select! {
-            biased;
-            () = told => *telling = None,
-            done = &mut work => return done,
-        }
-    }
-    work.await
 }

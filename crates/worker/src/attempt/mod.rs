@@ -13,6 +13,7 @@ mod lease;
 mod noop;
 mod outcome;
 mod prepare;
+mod progress;
 mod stop;
 
 use std::path::PathBuf;
@@ -27,7 +28,6 @@ use mahavishnu_core::execution::{Completed, Fact, Failed, Failure, Origin, Pause
 use mahavishnu_core::id::{Queue, WorkerId};
 use mahavishnu_proto::{wire, worker};
 use mahavishnu_telemetry::{SpanRelay, context};
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -37,11 +37,10 @@ use crate::model::Models;
 use crate::secrets::Secrets;
 pub use outcome::Outcome;
 use outcome::too_large;
+use progress::Untold;
 
 /// An attempt that ends sooner is not shown as begun: who looks would not see it, and its result says when it began.
 const WORTH_SHOWING: Duration = Duration::from_millis(2);
-/// Progress events kept of one attempt; the last one says that there will be no more. A flood beyond it costs nothing.
-const MAX_PROGRESS: u32 = 2_000;
 
 /// What all attempts of a worker share.
 pub struct Context {
@@ -100,6 +99,7 @@ pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
         delivery,
         started: Utc::now(),
         shown: AtomicBool::new(false),
+        untold: Untold::default(),
         trace,
         // The delivery itself was a sign of life.
         contact: Mutex::new(Instant::now()),
@@ -113,6 +113,7 @@ struct Attempt<'a> {
     started: DateTime<Utc>,
     /// Whether it was told that the attempt began.
     shown: AtomicBool,
+    untold: Untold,
     trace: Trace,
     /// The last sign of life.
     contact: Mutex<Instant>,
@@ -155,12 +156,13 @@ impl Attempt<'_> {
                 }
             }
         };
+        let before = self.untold.take();
         // First the result is on its way, then the host has something to do again.
         let next = async { self.context.host.iter().for_each(Host::make_ready) };
-        let stored = match futures::join!(self.store(&fact), next).0 {
+        let stored = match futures::join!(self.store(&before, &fact), next).0 {
             Err(Error::TooLarge { limit }) => {
                 tracing::info!(limit, "the output is too large");
-                self.store(&self.failed(too_large("OUTPUT_TOO_LARGE", "the output", limit))).await
+                self.store(&before, &self.failed(too_large("OUTPUT_TOO_LARGE", "the output", limit))).await
             }
             stored => stored,
         };
@@ -173,8 +175,8 @@ impl Attempt<'_> {
         }
     }
 
-    async fn store(&self, fact: &Fact) -> mahavishnu_bus::Result<u64> {
-        self.context.bus.input(&self.delivery.execution, fact, &self.trace).await
+    async fn store(&self, before: &[Progressed], fact: &Fact) -> mahavishnu_bus::Result<u64> {
+        self.context.bus.input_after(&self.delivery.execution, before, fact, &self.trace).await
     }
 
     fn failed(&self, error: Failure) -> Fact {
@@ -209,31 +211,19 @@ impl Attempt<'_> {
             self.show_start().await;
             std::future::pending().await
         };
-        tokio::select! {
-            biased;
-            // What is done is told, however late.
-            outcome = work => outcome,
-            () = self.keep_lease() => Outcome::LeaseLost,
-            () = show_start => Outcome::LeaseLost,
-        }
-    }
-
-    async fn progressed(&self, kind: String, mut name: String, mut data: Map<String, Value>) {
-        self.context.secrets.redactor.string(&mut name);
-        self.context.secrets.redactor.object(&mut data);
-        let fact = Fact::Progressed(Progressed { origin: self.origin(), kind, name, data });
-        if let Err(error) = self.store(&fact).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "progress is not stored");
-        }
-    }
-
-    /// The last progress that is kept of a flood.
-    async fn progress_ends(&self) {
-        tracing::warn!(kept = MAX_PROGRESS, "a flood of progress; what follows is left out");
-        let note =
-            format!("an attempt has {MAX_PROGRESS} events of progress at most; what follows is left out");
-        let data = Map::from_iter([("note".to_owned(), Value::String(note))]);
-        self.progressed("message".to_owned(), "PROGRESS_LIMIT".to_owned(), data).await;
+        let work = async {
+            let outcome = tokio::select! {
+                biased;
+                // What is done is told, however late.
+                outcome = work => outcome,
+                () = self.keep_lease() => Outcome::LeaseLost,
+                () = show_start => Outcome::LeaseLost,
+            };
+            self.untold.ended.cancel();
+            outcome
+        };
+        // What is being stored is waited for.
+        futures::join!(work, self.tell()).0
     }
 
     async fn show(&self, kind: worker::live::Kind) {

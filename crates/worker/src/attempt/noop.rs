@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::outcome::timed_out;
 use super::stop::{Stop, until};
-use super::{Attempt, MAX_PROGRESS, Outcome, Signals};
+use super::{Attempt, Outcome, Signals};
 use crate::noop;
 
 impl Attempt<'_> {
@@ -22,7 +22,7 @@ impl Attempt<'_> {
         let time_left = self.time_left();
         let deadline = time_left.map(|left| Instant::now() + left);
         let work = async {
-            for n in 1..=script.progress.min(MAX_PROGRESS) {
+            for n in 1..=script.progress {
                 self.progressed("step".to_owned(), n.to_string(), Map::new()).await;
             }
             if script.sleep_ms > 0 {
