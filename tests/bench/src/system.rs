@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use mahavishnu_provision::nats::Durability;
 use mahavishnu_test_support::nats::{TestCluster, TestNats};
 use mahavishnu_test_support::system::{Home, Running};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// How NATS is run.
@@ -135,7 +136,16 @@ impl Part {
 
     /// Kills it as a crash would.
     pub async fn kill(self) -> Result<()> {
-        self.running.signal(rustix::process::Signal::KILL)?;
+        self.end(Signal::KILL).await
+    }
+
+    /// Has it finish what it does, and end.
+    pub async fn stop(self) -> Result<()> {
+        self.end(Signal::TERM).await
+    }
+
+    async fn end(self, signal: Signal) -> Result<()> {
+        self.running.signal(signal)?;
         self.running.end(START).await?;
         Ok(())
     }
