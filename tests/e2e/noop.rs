@@ -119,6 +119,19 @@ fn an_output_larger_than_its_limit_fails_its_attempt_for_good() {
 }
 
 #[test]
+fn progress_keeps_its_order_and_a_flood_of_it_ends() {
+    test(async {
+        let parts = Parts::new().await;
+        let _worker = parts.worker("worker").await;
+        let ran = parts.run("stages: [{id: s, type: noop, task: {progress: 4000000000}}]").await;
+        ran.ended_once("execution_completed");
+        let names = ran.of("stage_progress").map(|event| event["stage_progress"]["name"].as_str().unwrap());
+        let expected = (1..2_000).map(|n| n.to_string()).chain(["PROGRESS_LIMIT".to_owned()]);
+        assert!(names.eq(expected), "{}", ran.story());
+    });
+}
+
+#[test]
 fn the_noop_engine_does_what_its_tasks_say() {
     test(async {
         let parts = Parts::new().await;

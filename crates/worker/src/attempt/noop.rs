@@ -7,6 +7,7 @@ use serde_json::Map;
 use tokio::time::Instant;
 
 use super::outcome::timed_out;
+use super::progress::MAX_PROGRESS;
 use super::stop::{Stop, until};
 use super::{Attempt, Outcome, Signals};
 use crate::noop;
@@ -22,7 +23,7 @@ impl Attempt<'_> {
         let time_left = self.time_left();
         let deadline = time_left.map(|left| Instant::now() + left);
         let work = async {
-            for n in 1..=script.progress {
+            for n in 1..=script.progress.min(MAX_PROGRESS) {
                 self.progressed("step".to_owned(), n.to_string(), Map::new()).await;
             }
             if script.sleep_ms > 0 {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Attempt;
 
 /// Progress events kept of one attempt; the last one says that there will be no more. A flood beyond it costs nothing.
-const MAX_PROGRESS: u32 = 2_000;
+pub(super) const MAX_PROGRESS: u32 = 2_000;
 /// So long it waits for more, or for the result: nobody who looks would see it sooner.
 const TOGETHER: Duration = Duration::from_millis(2);
 /// Whoever says more than this at once waits until it is stored.
@@ -40,8 +40,9 @@ struct Said {
 impl Untold {
     /// Takes what waits.
     pub(super) fn take(&self) -> Vec<Progressed> {
+        let waiting = std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner).waiting);
         self.room.notify_one();
-        std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner).waiting)
+        waiting
     }
 
     /// Adds one; gives it back if there is no room.
