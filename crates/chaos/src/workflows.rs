@@ -73,8 +73,7 @@ pub fn scheduled(rng: &mut Rng, body: &str) -> v1::Workflow {
 
 /// A stage that succeeds, fails for a while, fails for good, asks, is slow, is too slow, or has much to say.
 fn noop(rng: &mut Rng, n: usize) -> v1::Stage {
-    let mut task =
-        json!({"output": {"n": rng.u32(..2)}, "progress": rng.u32(..2), "sleep_ms": rng.u64(..60)});
+    let mut task = json!({"output": {"n": rng.u32(..2)}, "progress": rng.u32(..4), "sleep_ms": rng.u64(..80).saturating_sub(20)});
     let (mut timeout, mut approval) = (None, None);
     match rng.u32(..24) {
         0..4 => task["fail"] = json!({"reason": "PASSING", "retryable": true, "attempts": rng.u32(1..3)}),
