@@ -290,6 +290,27 @@ fn what_holds_the_event_loop_of_a_shared_host_is_interrupted_or_the_host_replace
     });
 }
 
+/// Of two attempts in a host that stands still one has a connection that was ready, the other waits for one.
+#[test]
+fn an_attempt_whose_host_is_not_ready_in_time_says_so_itself() {
+    test(async {
+        let (project, place) = (project(), tempfile::tempdir().unwrap());
+        let site = Site::new(&project).await;
+        let _worker = site.worker("one", &["--slots", "2", "--isolation", "shared"]).await;
+        let [_, engine, ..] = &ENGINES;
+        let bench = Bench { site: &site, engine, place: place.path(), log: &site.log("one") };
+        let host = bench.result(&bench.run("who").await).as_i64().unwrap();
+        kill_process(Pid::from_raw(i32::try_from(host).unwrap()).unwrap(), Signal::STOP).unwrap();
+        let mut workflow = bench.workflow("unruly", "fine", 1);
+        workflow["stages"][0]["timeout"] = "2s".into();
+        let (one, other) = tokio::join!(site.run(workflow.clone()), site.run(workflow));
+        for ran in [one, other] {
+            assert_eq!(failure(&ran)["reason"], "TIMEOUT", "{}", ran.story());
+        }
+        assert_eq!(bench.result(&bench.run("fine").await), "fine", "in another host");
+    });
+}
+
 /// LangGraph's nodes are in threads, so the host goes on with the others beside each.
 #[test]
 fn a_shared_host_has_a_ceiling() {

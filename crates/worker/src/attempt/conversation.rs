@@ -33,11 +33,11 @@ impl Attempt<'_> {
         prepared: &Prepared,
         signals: &Signals,
     ) -> Outcome {
-        let time_left = self.time_left();
+        let deadline = self.deadline();
+        let time_left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if let Err(error) = connection.write(&self.frame(prepared, time_left)).await {
             return not_taken(&connection, &error);
         }
-        let deadline = time_left.map(|left| Instant::now() + left);
         let (bus, execution) = (self.context.bus.clone(), self.delivery.execution.clone());
         let engine = self.context.queue.engine.clone();
         let (sealing, redactor) = (prepared.sealing.clone(), self.context.secrets.redactor.clone());
@@ -50,7 +50,7 @@ impl Attempt<'_> {
                 step = self.step(&mut connection, &mut talk) => step,
                 () = signals.cancel.cancelled() => return self.stop(connection, Stop::Cancelled).await,
                 () = signals.hand_back.cancelled() => return self.stop(connection, Stop::Drained).await,
-                () = until(deadline) => return self.time_out(connection, time_left).await,
+                () = until(deadline) => return self.time_out(connection).await,
                 exceeded = &mut exceeds => {
                     connection.kill();
                     return too_much_memory(exceeded, connection.isolation());

@@ -36,8 +36,9 @@ use crate::host::Host;
 use crate::model::Models;
 use crate::secrets::Secrets;
 pub use outcome::Outcome;
-use outcome::too_large;
+use outcome::{timed_out, too_large};
 use progress::Untold;
+use stop::until;
 
 /// An attempt that ends sooner is not shown as begun: who looks would not see it, and its result says when it began.
 const WORTH_SHOWING: Duration = Duration::from_millis(2);
@@ -98,6 +99,7 @@ pub async fn run(context: Arc<Context>, delivery: &Delivery, signals: Signals) {
         context: &context,
         delivery,
         started: Utc::now(),
+        began: Instant::now(),
         shown: AtomicBool::new(false),
         untold: Untold::default(),
         trace,
@@ -111,6 +113,7 @@ struct Attempt<'a> {
     context: &'a Context,
     delivery: &'a Delivery,
     started: DateTime<Utc>,
+    began: Instant,
     /// Whether it was told that the attempt began.
     shown: AtomicBool,
     untold: Untold,
@@ -201,7 +204,11 @@ impl Attempt<'_> {
             };
             let Some(host) = &self.context.host else { return self.noop(&task, signals).await };
             // Large as futures: an attempt that has no host is not to carry them.
-            match Box::pin(self.prepare(host, task, secrets)).await {
+            let prepared = tokio::select! {
+                prepared = Box::pin(self.prepare(host, task, secrets)) => prepared,
+                () = until(self.deadline()) => return timed_out(self.limit()),
+            };
+            match prepared {
                 Ok((connection, staged)) => Box::pin(self.talk(connection, &staged, signals)).await,
                 Err(failure) => Outcome::Failed(failure),
             }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use mahavishnu_core::execution::Object;
 use serde_json::Map;
-use tokio::time::Instant;
 
 use super::outcome::timed_out;
 use super::progress::MAX_PROGRESS;
@@ -20,8 +19,6 @@ impl Attempt<'_> {
             Ok(script) => script,
             Err(failure) => return Outcome::Failed(failure),
         };
-        let time_left = self.time_left();
-        let deadline = time_left.map(|left| Instant::now() + left);
         let work = async {
             for n in 1..=script.progress.min(MAX_PROGRESS) {
                 self.progressed("step".to_owned(), n.to_string(), Map::new()).await;
@@ -35,7 +32,7 @@ impl Attempt<'_> {
             () = work => script.end(task),
             () = signals.cancel.cancelled() => self.stopped(Stop::Cancelled).await,
             () = signals.hand_back.cancelled() => self.stopped(Stop::Drained).await,
-            () = until(deadline) => timed_out(time_left),
+            () = until(self.deadline()) => timed_out(self.limit()),
         }
     }
 }

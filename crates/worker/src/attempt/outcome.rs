@@ -54,8 +54,8 @@ pub(super) fn died(why: &str) -> Outcome {
     Outcome::Failed(Failure::retryable("HOST_DIED", format!("the engine host: {why}")))
 }
 
-pub(super) fn timed_out(time_left: Option<Duration>) -> Outcome {
-    let limit = time_left.unwrap_or_default();
+pub(super) fn timed_out(limit: Option<Duration>) -> Outcome {
+    let limit = limit.unwrap_or_default();
     Outcome::Failed(Failure::retryable("TIMEOUT", format!("the attempt did not end within {limit:?}")))
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use mahavishnu_core::execution::Failure;
 use tokio::time::Instant;
 
@@ -25,11 +24,16 @@ pub(super) enum Stop {
 }
 
 impl Attempt<'_> {
-    /// What is left of the stage's timeout and of the execution's deadline, whichever ends first.
-    pub(super) fn time_left(&self) -> Option<Duration> {
+    /// How long the attempt may take: the stage's timeout or what the execution's deadline leaves, whichever is less.
+    pub(super) fn limit(&self) -> Option<Duration> {
         let task = &self.delivery.task;
-        let deadline = task.deadline.map(|deadline| (deadline - Utc::now()).to_std().unwrap_or_default());
+        let deadline = task.deadline.map(|deadline| (deadline - self.started).to_std().unwrap_or_default());
         [task.timeout, deadline].into_iter().flatten().min()
+    }
+
+    /// When it is out of time. What a host takes to get ready counts: the coordinator that watches over the limit counts it too.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.began.checked_add(self.limit()?)
     }
 
     pub(super) async fn stop(&self, connection: Connection, stop: Stop) -> Outcome {
@@ -47,9 +51,9 @@ impl Attempt<'_> {
         }
     }
 
-    pub(super) async fn time_out(&self, connection: Connection, time_left: Option<Duration>) -> Outcome {
+    pub(super) async fn time_out(&self, connection: Connection) -> Outcome {
         self.wind_down(connection, "timeout").await;
-        timed_out(time_left)
+        timed_out(self.limit())
     }
 
     /// Asks the engine to stop, waits a little, and ends its process.
