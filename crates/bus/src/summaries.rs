@@ -4,10 +4,14 @@
 //! page holds what had not changed since the page before; what changed meanwhile moved to the front. A summary is
 //! never replaced by one of an earlier state, whichever coordinator is slow.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::time::Duration;
 
+use async_nats::Subject;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use futures::StreamExt as _;
 
@@ -34,13 +38,11 @@ impl Kind {
     }
 }
 
-/// One summary.
-#[derive(Clone, Debug)]
-pub struct Summary {
-    /// Its place in the order of change.
-    pub position: u64,
-    /// What was put.
-    pub body: Bytes,
+/// One summary: its place in the order of change, whose it is, and what was put.
+struct Summary {
+    position: u64,
+    subject: Subject,
+    body: Bytes,
 }
 
 /// Header with the position in the history up to which a summary tells.
@@ -48,6 +50,8 @@ const STATE: &str = "Mahavishnu-State";
 
 /// How many positions one read covers.
 const WINDOW: u64 = 512;
+/// How many summaries are asked for at once.
+const BATCH: usize = 512;
 
 impl Bus {
     /// Replaces the summary of `id`, whose dots are part of the name, unless it is of a later state: `state` is the
@@ -99,42 +103,61 @@ impl Bus {
         }
     }
 
-    /// Summaries below `before`, the last changed first, until `enough` says so. Gives the position to go
-    /// on from, if there is anything left.
+    /// What `read` makes of at most `size` summaries, the last changed first, and the position to go on from, if there is
+    /// anything left. Only summaries below `before` are in it, or any.
+    ///
+    /// A list from the front has each summary that was there when it began and still is: one that changes meanwhile is
+    /// in it as it is now.
     ///
     /// # Errors
     /// When NATS cannot be reached.
-    pub async fn list_summaries(
+    pub async fn list_summaries<T>(
         &self,
         kind: Kind,
         before: Option<u64>,
-        mut enough: impl FnMut(Summary) -> bool,
-    ) -> Result<Option<u64>> {
+        size: usize,
+        mut read: impl FnMut(Bytes) -> Option<T>,
+    ) -> Result<(Vec<T>, Option<u64>)> {
         let mut stream = self.js.get_stream(streams::SUMMARIES).await.map_err(Error::new)?;
-        let state = stream.info().await.map_err(Error::new)?.state.clone();
+        let state = stream.cached_info().state.clone();
         // 0 in a stream that never held anything.
         let first = state.first_sequence.max(1);
-        let mut end = before.unwrap_or(u64::MAX).min(state.last_sequence + 1);
-        while end > first {
+        let front = state.last_sequence + 1;
+        let mut end = before.unwrap_or(u64::MAX).min(front);
+        let mut found = Vec::new();
+        let mut next = None;
+        while end > first && next.is_none() {
             let start = end.saturating_sub(WINDOW).max(first);
             for summary in self.window(&stream, kind, start, end).await?.into_iter().rev() {
-                let position = summary.position;
-                if enough(summary) {
-                    return Ok(Some(position).filter(|position| *position > first));
+                let Summary { position, subject, body } = summary;
+                found.extend(read(body).map(|item| (position, subject, item)));
+                if found.len() >= size {
+                    next = Some(position).filter(|position| *position > first);
+                    break;
                 }
             }
             end = start;
         }
-        Ok(None)
+        if before.is_none() && stream.info().await.map_err(Error::new)?.state.last_sequence >= front {
+            // What changes moves to the front, and may have done so before its place was read.
+            let moved = self.window(&stream, kind, front, u64::MAX).await?.into_iter();
+            let moved: HashMap<_, _> = moved.map(|summary| (summary.subject.to_string(), summary)).collect();
+            found.retain(|(_, subject, _)| !moved.contains_key(subject.as_str()));
+            found.extend(moved.into_values().filter_map(|Summary { position, subject, body }| {
+                read(body).map(|item| (position, subject, item))
+            }));
+            found.sort_unstable_by_key(|(position, ..)| Reverse(*position));
+            if found.len() > size {
+                found.truncate(size);
+                next = found.last().map(|(position, ..)| *position);
+            }
+        }
+        Ok((found.into_iter().map(|(.., item)| item).collect(), next))
     }
 
-    async fn window(
-        &self,
-        stream: &async_nats::jetstream::stream::Stream,
-        kind: Kind,
-        start: u64,
-        end: u64,
-    ) -> Result<Vec<Summary>> {
+    /// The summaries from `start` on that are below `end`, in order. Without a bound it has one twice if that changes
+    /// while it is read.
+    async fn window(&self, stream: &Stream, kind: Kind, start: u64, end: u64) -> Result<Vec<Summary>> {
         let consumer = stream
             .create_consumer(pull::Config {
                 deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start },
@@ -147,22 +170,24 @@ impl Bus {
             })
             .await
             .map_err(Error::new)?;
-        let name = consumer.cached_info().name.clone();
         let mut found = Vec::new();
-        if consumer.cached_info().num_pending > 0 {
-            let wanted = usize::try_from(end - start).unwrap_or(usize::MAX);
-            let mut batch = consumer.fetch().max_messages(wanted).messages().await.map_err(Error::new)?;
+        let mut more = consumer.cached_info().num_pending > 0;
+        while more {
+            let mut batch = consumer.fetch().max_messages(BATCH).messages().await.map_err(Error::new)?;
+            let full = found.len() + BATCH;
             while let Some(message) = batch.next().await {
                 let message = message.map_err(Error::Nats)?;
                 let (position, _) = log::place(&message)?;
                 if position >= end {
                     break;
                 }
-                found.push(Summary { position, body: message.message.payload });
+                let message = message.message;
+                found.push(Summary { position, subject: message.subject, body: message.payload });
             }
+            more = found.len() == full;
         }
         // It would go away by itself; a list should leave nothing behind.
-        let _ = stream.delete_consumer(&name).await;
+        let _ = stream.delete_consumer(&consumer.cached_info().name).await;
         Ok(found)
     }
 }

@@ -1,18 +1,15 @@
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
 use mahavishnu_bus::summaries::Kind;
 
 use super::*;
 
 /// A page of `size` bodies, and where to go on.
 async fn page(bus: &Bus, kind: Kind, before: Option<u64>, size: usize) -> (Vec<String>, Option<u64>) {
-    let mut found = Vec::new();
-    let next = bus.list_summaries(kind, before, |summary| {
-        found.push(String::from_utf8(summary.body.to_vec()).unwrap());
-        found.len() >= size
-    });
-    let next = next.await.unwrap();
-    (found, next)
+    let read = |body: Bytes| Some(String::from_utf8(body.to_vec()).unwrap());
+    bus.list_summaries(kind, before, size, read).await.unwrap()
 }
 
 async fn put(bus: &Bus, kind: Kind, id: &str, body: &str, state: u64) {
@@ -91,4 +88,55 @@ async fn what_says_the_same_stays_where_it_is() {
     put(&bus, Kind::Execution, "e2", "two", 1).await;
     put(&bus, Kind::Execution, "e1", "one", 5).await;
     assert_eq!(page(&bus, Kind::Execution, None, 9).await.0, ["two", "one"]);
+}
+
+#[tokio::test]
+async fn a_list_misses_nothing_that_changes_meanwhile() {
+    const IDS: u64 = 50;
+    let (nats, bus) = start().await;
+    for n in 0..IDS {
+        put(&bus, Kind::Execution, &format!("e{n}"), &format!("e{n} 0"), 0).await;
+    }
+    let changes = tokio::spawn({
+        let bus = connect(&nats).await;
+        async move {
+            for state in 1.. {
+                let ids = futures::stream::iter(0..IDS);
+                let change = |n| {
+                    let bus = &bus;
+                    async move {
+                        put(bus, Kind::Execution, &format!("e{n}"), &format!("e{n} {state}"), state).await
+                    }
+                };
+                ids.for_each_concurrent(10, change).await;
+            }
+        }
+    });
+    for _ in 0..200 {
+        let (listed, next) = page(&bus, Kind::Execution, None, 100).await;
+        let ids: BTreeSet<_> =
+            listed.iter().filter_map(|body| body.split_once(' ')).map(|(id, _)| id).collect();
+        assert_eq!((ids.len(), listed.len(), next), (50, 50, None), "{listed:?}");
+    }
+    changes.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_longer_belongs_into_a_list_is_not_in_it() {
+    let (nats, bus) = start().await;
+    put(&bus, Kind::Execution, "e1", "running", 1).await;
+    put(&bus, Kind::Execution, "e2", "running", 1).await;
+    put(&bus, Kind::Execution, "e3", "ended", 1).await;
+    // While the first is read, another changes.
+    let other = connect(&nats).await;
+    let mut changed = false;
+    let read = |body: Bytes| {
+        if !std::mem::replace(&mut changed, true) {
+            let change = put(&other, Kind::Execution, "e2", "ended", 2);
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(change));
+        }
+        (body == "running").then_some(body)
+    };
+    let (listed, next) = bus.list_summaries(Kind::Execution, None, 9, read).await.unwrap();
+    assert_eq!((listed, next), (vec![Bytes::from("running")], None));
 }

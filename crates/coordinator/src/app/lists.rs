@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use mahavishnu_bus::summaries::{Kind, Summary};
+use mahavishnu_bus::summaries::Kind;
 use mahavishnu_core::violation::{Reason, Violations};
 use mahavishnu_proto::{v1, wire};
 use prost::Message;
+use prost::bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::{App, Result};
@@ -83,16 +84,8 @@ impl App {
     ) -> Result<(Vec<M>, String)> {
         let seal = Seal::of(&format!("{kind:?}"), filter);
         let (size, before) = page.check(&seal)?;
-        let mut found = Vec::new();
-        let collect = |summary: Summary| {
-            if let Ok(item) = M::decode(summary.body)
-                && admits(&item)
-            {
-                found.push(item);
-            }
-            found.len() >= size
-        };
-        let next = self.bus.list_summaries(kind, before, collect).await?;
+        let read = |body: Bytes| M::decode(body).ok().filter(|item| admits(item));
+        let (found, next) = self.bus.list_summaries(kind, before, size, read).await?;
         Ok((found, next.map(|position| seal.token(position)).unwrap_or_default()))
     }
 }

@@ -8,6 +8,7 @@ use mahavishnu_bus::summaries::Kind;
 use mahavishnu_core::id::ExecutionId;
 use mahavishnu_proto::{v1, wire};
 use prost::Message as _;
+use prost::bytes::Bytes;
 
 use super::{App, Error, Result};
 
@@ -134,16 +135,11 @@ impl App {
 
     /// The executions that have ended, the first to end first.
     async fn ended(&self) -> Result<Vec<(DateTime<Utc>, String)>> {
-        let mut ended = Vec::new();
-        let collect = |summary: mahavishnu_bus::summaries::Summary| {
-            if let Ok(execution) = v1::Execution::decode(summary.body)
-                && let Ok(time) = wire::time(execution.end_time, "end_time")
-            {
-                ended.push((time, execution.id));
-            }
-            false
+        let read = |body: Bytes| {
+            let execution = v1::Execution::decode(body).ok()?;
+            Some((wire::time(execution.end_time, "end_time").ok()?, execution.id))
         };
-        self.bus.list_summaries(Kind::Execution, None, collect).await?;
+        let (mut ended, _) = self.bus.list_summaries(Kind::Execution, None, usize::MAX, read).await?;
         ended.sort_unstable();
         Ok(ended)
     }
