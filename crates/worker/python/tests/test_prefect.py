@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import textwrap
 import threading
 import time
 import unittest
@@ -362,6 +363,70 @@ class Flows(Engine):
             error = await self.error({"type": "dag", "tasks": tasks}, project=project)
             self.assertEqual((error["field"], error["retryable"]), (field, False), error)
         self.assertEqual(error["reason"], "TABLE_TOO_LARGE")
+
+
+class Warm(unittest.TestCase):
+    """What a process has ready for its next flow."""
+
+    def run_in_host(self, program: str) -> list:
+        done = subprocess.run(
+            [interpreter("prefect"), "-c", textwrap.dedent(program)],
+            env={**os.environ, **Server.environment(), "PYTHONPATH": str(TESTS.parent)},
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual((done.returncode, "Traceback" in done.stderr), (0, False), done.stderr)
+        return json.loads(done.stdout)
+
+    def test_a_rehearsal_is_a_whole_flow_of_which_the_server_hears_nothing(self):
+        def kept() -> list[int]:
+            return [len(Server.post(f"/{what}/filter", {})) for what in ("flows", "flow_runs", "logs")]
+
+        before = kept()
+        asked, ready = self.run_in_host("""
+            import asyncio, json
+            from mahavishnu_host.engines import prefect as engine
+
+            engine.prewarm()
+            from mahavishnu_host.engines.prefect import client, rehearsed
+
+            class Server(rehearsed.Server):
+                def __call__(self, request):
+                    asked.append(request.url.path.rpartition("/")[2])
+                    return super().__call__(request)
+
+            asked, rehearsed.Server = [], Server
+            asyncio.run(engine.rehearse())
+            print(json.dumps([asked, [str(idle.client.api_url) for idle in client._idle]]))
+        """)
+        self.assertEqual((asked.count("set_state"), [url.rstrip("/") for url in ready]), (2, [Server.url]))
+        self.assertEqual(kept(), before)
+
+    def test_a_client_serves_one_flow_after_the_other(self):
+        served, after_failure = self.run_in_host("""
+            import asyncio, json
+            from mahavishnu_host.engines.prefect import client
+
+            client.prepare()
+            served = []
+
+            def flow(fails=False):
+                def begin(used):
+                    served.append(id(used))
+                    assert used.read_flows(limit=1) is not None
+                return client.connected(begin, lambda: 1 / 0 if fails else 1)
+
+            with client.settings():
+                flow(), flow()
+                try:
+                    flow(fails=True)
+                except ZeroDivisionError:
+                    pass
+                # Another flow while one is under way.
+                client.connected(lambda _: flow(), lambda: None)
+            print(json.dumps([[served.index(one) for one in served], len(client._idle)]))
+        """)
+        self.assertEqual((served, after_failure), ([0, 0, 0, 3], 2))
 
 
 class Absent(Engine):

@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ... import references
+from ... import rehearsal
 from ...api import Link, StageError, Task
 
 # Before Prefect is imported: nothing of what runs here is told to the vendor, and where no server is configured none
@@ -40,7 +40,7 @@ def prewarm() -> None:
     import prefect.utilities.visualization  # noqa: F401
     import rich._emoji_codes  # noqa: F401
 
-    from . import client, dag, etl, flows, reference, schedule, secrecy  # noqa: F401
+    from . import client, dag, etl, flows, reference, rehearsed, schedule, secrecy  # noqa: F401
     from .tables import Tables
 
     @prefect.flow(name="warm")
@@ -55,16 +55,16 @@ def prewarm() -> None:
 
 
 async def rehearse() -> None:
-    """Reads a flow and asks the server whether it is there. A run of the flow would be one that people see."""
+    """A whole flow, of which the server hears nothing, and a client for the flow that comes."""
     from . import client
+    from .rehearsed import Server
 
-    project = str(Path(__file__).parent / "rehearsal")
-    try:
-        flow = await asyncio.to_thread(references.resolve, "smallest.py:smallest", project, "flow")
-        flow.validate_parameters({"n": 1})
-    finally:
-        references.forget(project)
-    await asyncio.to_thread(client.rehearse)
+    if not client.is_configured():
+        return
+    task = {"flow": "smallest.py:smallest", "parameters": {"n": 1}}
+    with client.unheard(Server()):
+        await rehearsal.perform(run, task, Path(__file__).parent / "rehearsal")
+    await asyncio.to_thread(client.connect)
 
 
 async def run(task: Task, link: Link) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.filesystems import WritableFileSystem
 from prefect.flow_engine import run_flow_async, run_flow_sync
 from prefect.logging.handlers import APILogHandler
-from prefect.results import get_default_result_storage
+from prefect.results import get_default_persist_setting, get_default_result_storage
 from prefect.states import Pending
 from prefect.utilities.urls import url_for
 
@@ -70,7 +70,7 @@ async def execute(
     results: WritableFileSystem | Keep,
     began: Callable[[str], None] = lambda _flow_run: None,
 ) -> Outcome:
-    """The flow's result. `results` is where it keeps those of its tasks, unless it says otherwise. `began` is called with the
+    """The flow's result, of parameters that were checked. `results` is where it keeps those of its tasks, unless it says otherwise. `began` is called with the
     id of the flow run before the flow starts, in a thread."""
     with server.unavailable(), server.settings():
         run = _Run(flow, parameters, task, results, began)
@@ -117,9 +117,10 @@ class _Run:
         if flow_run is None:
             name = f"{task.stage}-{task.attempt}"
             flow_run = client.create_flow_run(self.flow, parameters=self._parameters, name=name, tags=tags, state=Pending())
+        self.flow = copy.copy(self.flow)  # the user's own is not ours to change
+        self.flow.should_validate_parameters = False
         if self.flow.result_storage is None:
-            self.flow = copy.copy(self.flow)  # the user's own is not ours to change
-            self.flow.result_storage = self._storage()
+            self._keep_results()
         self.flow_run = flow_run
         _RUNS[self.id] = f"{task.execution}:{task.stage}"
         self._began(self.id)
@@ -134,11 +135,15 @@ class _Run:
         if self.given_up.is_set():
             raise asyncio.CancelledError
 
-    def _storage(self) -> WritableFileSystem:
-        if not callable(self._results):
-            return self._results
-        keeping = self._results(get_default_result_storage(_sync=True))
-        return asyncio.run_coroutine_threadsafe(keeping, self._loop).result()
+    def _keep_results(self) -> None:
+        """Gives the flow a place for its results. Whether to use it is what Prefect would do, which would ask the server once more."""
+        storage = self._results
+        if callable(storage):
+            own = get_default_result_storage(_sync=True)
+            if self.flow.persist_result is None:
+                self.flow.persist_result = get_default_persist_setting() or own._block_document_id is not None
+            storage = asyncio.run_coroutine_threadsafe(storage(own), self._loop).result()
+        self.flow.result_storage = storage
 
 
 def _earlier(client: Any, tags: list[str]) -> Any:

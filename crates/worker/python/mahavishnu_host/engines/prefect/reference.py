@@ -29,9 +29,11 @@ async def run_flow(task: Task, link: Link) -> dict[str, Any]:
     if not isinstance(flow, Flow):
         raise StageError("REFERENCE_FAILED", f"a {type(flow).__name__} is no Prefect flow", field="flow")
     try:
-        flow.validate_parameters(parameters)
+        checked = flow.validate_parameters(parameters)
     except Exception as error:
         raise StageError("TASK_INVALID", f"parameters: {error}"[:1000], field="parameters") from error
+    if flow.should_validate_parameters:
+        parameters = checked
 
     shared: list[Results] = []
 

@@ -1,4 +1,4 @@
-"""What an idle process reads: a flow without tasks. It is not run, as people would see that."""
+"""What an idle process rehearses: a flow without tasks."""
 
 from prefect import flow
 
