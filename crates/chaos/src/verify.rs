@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use backon::{ConstantBuilder, Retryable as _};
 use fastrand::Rng;
 use futures::StreamExt as _;
 use mahavishnu_bus::log::{Stored, TailItem};
@@ -52,7 +53,10 @@ pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<R
         *report.records.entry("schedules' slots skipped").or_default() += standing.state.skipped;
     }
     // What nothing refers to is younger than its grace.
-    match bus.audit_artifacts(Duration::MAX).await {
+    let audit = || bus.audit_artifacts(Duration::MAX);
+    // On a busy machine servers that were killed just now are not all back.
+    let patience = ConstantBuilder::default().with_delay(LOOK).with_max_times(30);
+    match audit.retry(patience).await {
         Ok(audit) => {
             *report.records.entry("artifacts that something refers to").or_default() += audit.referred as u64;
             let missing = audit.missing.iter();
@@ -60,7 +64,7 @@ pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<R
             report.violations.extend(told);
         }
         // The rest is judged all the same.
-        Err(error) => report.wrong.push(format!("the artifacts cannot be compared: {error}")),
+        Err(error) => report.wrong.push(format!("the artifacts cannot be compared: {:#}", anyhow::Error::new(error))),
     }
     report.records.retain(|_, count| *count > 0);
     let truth: Truth<'_> = &|_, task, done| workflows::is_true(task, done);
