@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import tempfile
+import time
 import unittest
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -242,6 +243,15 @@ class Host:
         await attempt.start(**task)
         attempt.ended = await attempt.last()  # type: ignore[attr-defined]
         return attempt
+
+    async def cancel(self, attempt: Attempt) -> float:
+        """How many seconds it took until the attempt's process had ended, cancelled."""
+        began = time.monotonic()
+        await attempt.connection.send({"t": "cancel", "reason": "test"})
+        ended = await attempt.last()
+        assert ended["t"] == "cancelled", ended
+        await self.exit_of(attempt)
+        return time.monotonic() - began
 
     async def exit_of(self, attempt: Attempt) -> dict[str, Any]:
         while True:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -113,11 +112,7 @@ class Scripted(Case):
                     attempt = await running.open()
                     await attempt.start(task={"agents": ["tester"]}, model=model, execution=attempt.token)
                     await attempt.until(lambda frame: frame["t"] == "progress")
-                    began = time.monotonic()
-                    await attempt.connection.send({"t": "cancel", "reason": "test"})
-                    self.assertEqual((await attempt.last())["t"], "cancelled")
-                    await running.exit_of(attempt)
-                    return time.monotonic() - began
+                    return await running.cancel(attempt)
 
                 await within(1.0, once)
 
