@@ -311,6 +311,45 @@ fn an_attempt_whose_host_is_not_ready_in_time_says_so_itself() {
     });
 }
 
+/// One attempt is in a process of its own, another waits for one that a host which stands still does not open.
+#[test]
+fn an_attempt_that_waits_for_its_host_is_handed_to_another_worker() {
+    test(async {
+        let (project, place) = (project(), tempfile::tempdir().unwrap());
+        let site = Site::new(&project).await;
+        let arguments = ["--slots", "2", "--drain", "100ms"];
+        let worker = site.worker("one", &arguments).await;
+        let [_, engine, ..] = &ENGINES;
+        let bench = Bench { site: &site, engine, place: place.path(), log: &site.log("one") };
+        let handed_over = async {
+            let process = bench.process("wait").await;
+            let status =
+                std::fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap();
+            let host = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+            kill_process(Pid::from_raw(host.parse().unwrap()).unwrap(), Signal::STOP).unwrap();
+            assert_eq!(bench.result(&bench.run("fine").await), "fine", "its process was ready before");
+            let worker_ends = async {
+                let busy = async || {
+                    let listed = site.mahavishnu(&["engines", "get", engine.name]).await.out;
+                    let listed: Value = serde_json::from_str(&listed).unwrap();
+                    (listed["workers"][0]["busy"] == 2).then_some(())
+                };
+                wait_for("both attempts", busy).await.unwrap();
+                worker.signal(Signal::TERM).unwrap();
+                // A host that does not open an attempt is waited for longer.
+                worker.end(Duration::from_secs(20)).await.unwrap();
+                std::fs::write(place.path().join("wait.go"), "").unwrap();
+                site.worker("two", &arguments).await
+            };
+            let (ran, other) = tokio::join!(bench.run("fine"), worker_ends);
+            assert_eq!(bench.result(&ran), "fine", "{}", ran.story());
+            other
+        };
+        let (waited, _other) = tokio::join!(bench.run("wait"), handed_over);
+        assert!(bench.result(&waited).is_number(), "{}", waited.story());
+    });
+}
+
 /// LangGraph's nodes are in threads, so the host goes on with the others beside each.
 #[test]
 fn a_shared_host_has_a_ceiling() {

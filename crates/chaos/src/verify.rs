@@ -64,7 +64,9 @@ pub async fn verify(options: &Options, system: &System, told: &Told) -> Result<R
             report.violations.extend(told);
         }
         // The rest is judged all the same.
-        Err(error) => report.wrong.push(format!("the artifacts cannot be compared: {:#}", anyhow::Error::new(error))),
+        Err(error) => {
+            report.wrong.push(format!("the artifacts cannot be compared: {:#}", anyhow::Error::new(error)))
+        }
     }
     report.records.retain(|_, count| *count > 0);
     let truth: Truth<'_> = &|_, task, done| workflows::is_true(task, done);

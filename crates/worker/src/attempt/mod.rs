@@ -38,7 +38,7 @@ use crate::secrets::Secrets;
 pub use outcome::Outcome;
 use outcome::{timed_out, too_large};
 use progress::Untold;
-use stop::until;
+use stop::{Stop, until};
 
 /// An attempt that ends sooner is not shown as begun: who looks would not see it, and its result says when it began.
 const WORTH_SHOWING: Duration = Duration::from_millis(2);
@@ -206,6 +206,8 @@ impl Attempt<'_> {
             // Large as futures: an attempt that has no host is not to carry them.
             let prepared = tokio::select! {
                 prepared = Box::pin(self.prepare(host, task, secrets)) => prepared,
+                () = signals.cancel.cancelled() => return self.stopped(Stop::Cancelled).await,
+                () = signals.hand_back.cancelled() => return self.stopped(Stop::Drained).await,
                 () = until(self.deadline()) => return timed_out(self.limit()),
             };
             match prepared {

@@ -175,7 +175,7 @@ async fn directly(engine: &Engine, sidecar: Option<String>) -> Result<Direct> {
         command.env("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false");
         command.env("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false");
     }
-    let output = command.env("PREFECT_LOGGING_LEVEL", "ERROR").output().await?;
+    let output = command.output().await?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let times: BTreeMap<String, Vec<f64>> = serde_json::from_slice(&output.stdout).context(said)?;
     let samples = |name: &str| {
