@@ -17,7 +17,10 @@ const REST: Duration = Duration::from_secs(6);
 pub async fn measure(bench: &mut Bench) -> Result<()> {
     let nats = bench.nats.url();
     // The rows before this one end as by a crash; what they did last is looked at again, and that is not idle.
-    bench.parts.coordinator(&nats, bench.mode, "127.0.0.1:0").await?.stop().await?;
+    let follower = bench.parts.coordinator(&nats, bench.mode, "127.0.0.1:0").await?;
+    tokio::time::sleep(REST).await;
+    let followed = follower.memory()?;
+    follower.stop().await?;
     let system = System::start(&bench.parts, &nats, bench.mode).await?;
     let (coordinator, worker) = (system.coordinator.memory()?, system.worker.memory()?);
     load(&system.endpoint, chain(3), 64, TIME).await?;
@@ -33,6 +36,7 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     let report = &mut bench.report;
     report.add("memory", "coordinator, idle", coordinator, "MB", Some(Target::AtMost(40.0)));
     report.add("memory", "worker without its host, idle", worker, "MB", Some(Target::AtMost(25.0)));
+    report.tell("memory", "coordinator, after one that crashed in the row before", followed, "MB");
     report.tell("memory", "coordinator, after a load", before, "MB");
     report.tell("memory", "coordinator, after two more", after, "MB");
     report.tell("memory", "worker, after a load", system.worker.memory()?, "MB");
